@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door. Every command is one of tools/queue/cli.py, where the work is done.
+
+PYTHON ?= /usr/bin/python3
+QUEUE = $(PYTHON) -B tools/queue/cli.py
+
+# Passed on only when given; cli.py knows the defaults (KERNEL: the oldest, KERNELS and SUITES: all).
+kernel = $(if $(KERNEL),--kernel '$(KERNEL)')
+kernels = $(if $(KERNELS),--kernels '$(KERNELS)')
+suites = $(if $(SUITES),--suites '$(SUITES)')
+force = $(if $(filter-out 0 n no,$(FORCE)),--force)
+loose = $(if $(filter-out 0 n no,$(LOOSE)),--loose)
+
+.PHONY: help
+help:
+	@$(QUEUE) help
+
+.PHONY: run check deps source series am tree refresh lint bench verify
+run:
+	@$(QUEUE) run $(kernel)
+check:
+	@$(QUEUE) check $(kernels) $(suites)
+deps:
+	@$(QUEUE) deps
+source:
+	@$(QUEUE) source $(kernel)
+series:
+	@$(QUEUE) series $(kernel)
+am:
+	@$(QUEUE) am --kdir '$(KDIR)'
+tree:
+	@$(QUEUE) tree $(kernel) $(force) $(loose)
+refresh:
+	@$(QUEUE) refresh $(kernel)
+lint:
+	@$(QUEUE) lint $(kernels)
+bench:
+	@$(QUEUE) bench
+verify:
+	@$(QUEUE) verify

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The queue's commands, as the Makefile calls them; `cli.py help` lists them.
+
+Each command imports the modules it needs when it runs, so that weaving works on a machine that
+has nothing but Python and git.
+"""
+
+import argparse
+import os
+import sys
+
+import config
+from steps import Failure, say
+
+HELP = """\
+make run [KERNEL={k}]      build the patched kernel, boot it in QEMU, show every feature at work
+make check                  every test; KERNELS="{k} ..." and SUITES="queue kunit ..." narrow it
+make deps                   install what the other commands need (apt-get, as root or through sudo)
+make source [KERNEL={k}]   the unpatched kernel: build/{k}/pristine, a git tree with the tag base
+make series [KERNEL={k}]   the queue as mailbox patches: out/{k}/0001-*.patch ...
+make am KDIR=~/linux        apply the queue to your own kernel tree, by git am
+make tree [KERNEL={k}]     the patched kernel: build/{k}/tree, branch queue, to edit and rebase there;
+                            FORCE=1 throws away what was not refreshed, LOOSE=1 accepts moved hunks
+make refresh [KERNEL={k}]  write the edits made in that tree back into the patches and files here
+make lint                   checkpatch, sparse and kernel-doc on every patch
+make verify                 check the queue's own rules: series, headers, no orphan files
+make bench                  the measurements (none yet)
+
+KERNEL is one of: {kernels}. The default is the oldest, KERNELS is all of them.\
+"""
+
+
+def the_kernel(args):
+    return config.kernel(args.kernel) if args.kernel else config.kernels()[0]
+
+
+def the_kernels(args):
+    return [config.kernel(name) for name in args.kernels.split()] or config.kernels()
+
+
+def show_help(_args):
+    names = [kernel.name for kernel in config.kernels()]
+    say(HELP.format(k=names[0], kernels=" ".join(names)))
+
+
+def deps(_args):
+    import debian
+    return debian.deps()
+
+
+def source(args):
+    import source as sources
+    kernel = the_kernel(args)
+    say(f"{sources.pristine(kernel)}: {kernel.package}, tag base")
+
+
+def series(args):
+    import weave
+    kernel = the_kernel(args)
+    say(f"{kernel.out}: {len(weave.write(config.queue(), kernel))} patches")
+
+
+def tree(args):
+    import source as sources
+    import tree as trees
+    kernel = the_kernel(args)
+    sources.pristine(kernel)
+    trees.make(config.queue(), kernel, force=args.force, loose=args.loose)
+
+
+def refresh(args):
+    import refresh as refreshing
+    refreshing.refresh(config.queue(), the_kernel(args))
+
+
+def am(args):
+    import am as applying
+    applying.am(config.queue(), args.kdir)
+
+
+def verify(_args):
+    import verify as verifying
+    return verifying.main(config.queue())
+
+
+def run(args):
+    import demo
+    return demo.main(the_kernel(args))
+
+
+def check(args):
+    import check as checking
+    return checking.main(the_kernels(args), args.suites.split())
+
+
+def lint(args):
+    import lint as linting
+    return linting.main(the_kernels(args))
+
+
+def bench(_args):
+    say("make bench: there is no benchmark yet", file=sys.stderr)
+    return 2
+
+
+def parser():
+    top = argparse.ArgumentParser(prog="cli.py", add_help=False)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name, function, *options):
+        sub = commands.add_parser(name)
+        sub.set_defaults(function=function)
+        for option in options:
+            if option in ("--force", "--loose"):
+                sub.add_argument(option, action="store_true")
+            else:
+                sub.add_argument(option, default="")
+
+    command("help", show_help)
+    command("deps", deps)
+    command("source", source, "--kernel")
+    command("series", series, "--kernel")
+    command("tree", tree, "--kernel", "--force", "--loose")
+    command("refresh", refresh, "--kernel")
+    command("am", am, "--kdir")
+    command("verify", verify)
+    command("run", run, "--kernel")
+    command("check", check, "--kernels", "--suites")
+    command("lint", lint, "--kernels")
+    command("bench", bench)
+    return top
+
+
+def main(argv=None):
+    # The variables of this make are not for the makes that commands start in a kernel tree.
+    for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS"):
+        os.environ.pop(name, None)
+    args = parser().parse_args(argv)
+    try:
+        return args.function(args) or 0
+    except Failure as failure:
+        say(f"error: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

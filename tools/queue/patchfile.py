@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A patch as the queue keeps it: a mail, NAME.patch, and variants of its diffs, NAME.KERNEL.patch.
+
+    Subject: dma-buf: one line
+
+    The message.
+
+    Upstream: v5.15 9d38814d1e34        or `Upstream: no, WHY`
+    New: drivers/dma-buf/file.c         a new file that this patch carries, kept at that path
+    Inserts: MAINTAINERS                see insertion() in weave.py
+    ---
+    diff --git a/... b/...              edits to files that the kernel has
+
+`New:` and `Inserts:` are for the queue and do not reach the commit's message. A variant holds only
+diffs: each takes the place of the shared diff of the same file on that kernel, or, for a new file,
+edits it. `Without: PATH` lines above them name files that the patch leaves alone on that kernel.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import udiff
+from steps import Failure, decode, encode
+
+VARIANT = re.compile(r"(.+)\.(\d+\.\d+)\.patch")
+UPSTREAM = re.compile(r"Upstream: (?:(no), \S.*|(v\d+\.\d+\S*) [0-9a-f]{12,40}\b.*)")
+TRAILER = re.compile(r"[A-Z][A-Za-z-]*: \S.*|\s+\S.*")
+# What git am would take for the start of the diff, or for a header.
+BREAKS = re.compile(r"diff -|Index: |---(\s*$| \S)")
+HEADERS = re.compile(r">?From |(From|Date|Subject):", re.IGNORECASE)
+
+
+@dataclass
+class Variant:
+    diffs: dict = field(default_factory=dict)
+    without: list = field(default_factory=list)
+
+    def __bool__(self):
+        return bool(self.diffs or self.without)
+
+
+@dataclass
+class Patch:
+    path: str                   # of the file, in the repository
+    subject: str
+    body: str                   # the message with its trailers, without a newline at its end
+    new: list = field(default_factory=list)
+    inserts: list = field(default_factory=list)
+    diffs: dict = field(default_factory=dict)       # path: FileDiff
+    variants: dict = field(default_factory=dict)    # kernel's name: Variant
+
+    @property
+    def message(self):
+        return f"{self.subject}\n\n{self.body}\n"
+
+    @property
+    def upstream(self):
+        """The state named by the Upstream: trailer, "no" or a version; "" if there is none."""
+        for line in self.body.split("\n\n")[-1].split("\n"):
+            match = UPSTREAM.fullmatch(line)
+            if match:
+                return match[1] or match[2]
+        return ""
+
+    def variant(self, name):
+        return self.variants.get(name) or Variant()
+
+    def variant_path(self, name):
+        return f"{self.path.removesuffix('.patch')}.{name}.patch"
+
+    def diff(self, name, path):
+        """The diff of @path that holds for the kernel called @name, or None."""
+        return self.variant(name).diffs.get(path) or self.diffs.get(path)
+
+    def where(self, name, path):
+        """The file in the repository that says what happens to @path on that kernel."""
+        if path in self.variant(name).diffs:
+            return self.variant_path(name)
+        return path if path in self.new else self.path
+
+
+def read(root, path):
+    """Read @root/@path and its variants."""
+    file = root / path
+    if not file.is_file():
+        raise Failure(f"series: there is no patch {path}; write it or take its line out")
+    patch = parse(decode(file.read_bytes()), path)
+    stem = file.name.removesuffix(".patch")
+    for other in sorted(file.parent.glob("*.patch")):
+        match = VARIANT.fullmatch(other.name)
+        if match and match[1] == stem:
+            name = str(other.relative_to(root))
+            patch.variants[match[2]] = parse_variant(decode(other.read_bytes()), name)
+    return patch
+
+
+def parse(text, name):
+    head, separator, tail = ("\n" + text).partition("\n---\n")
+    if not separator:
+        raise Failure(f"{name}: no line `---` after the message")
+    lines = head[1:].split("\n")
+
+    def fail(number, message):
+        raise Failure(f"{name}:{number + 1}: {message}")
+
+    subject = lines[0].removeprefix("Subject: ")
+    if subject == lines[0] or not subject.strip() or subject != subject.strip():
+        fail(0, "the first line is `Subject: ` and one line of text")
+    if subject.startswith("["):
+        fail(0, "git am would cut off the [bracket]; the weaver numbers the patches")
+    if len(lines) < 3 or lines[1] or not lines[2]:
+        fail(1, "the Subject is followed by one empty line and the message")
+    if HEADERS.match(lines[2]):
+        fail(2, "git am would take this line for a mail header; word it differently")
+    for number, line in enumerate(lines[2:], 2):
+        if line != line.rstrip():
+            fail(number, "blanks at the end of the line")
+        if not line and not lines[number - 1]:
+            fail(number, "two empty lines in a row")
+        if BREAKS.match(line):
+            fail(number, f"git am would end the message at {line!r}; word or indent it differently")
+    while not lines[-1]:
+        lines.pop()
+
+    start = len(lines) - lines[::-1].index("")      # of the last paragraph
+    metadata = {"New": [], "Inserts": []}
+    kept = []
+    for number, line in enumerate(lines):
+        match = re.fullmatch(rf"(New|Inserts): ({udiff.PATH})", line)
+        if match and number < start:
+            fail(number, f"`{match[1]}:` belongs to the trailers, in the last paragraph")
+        if match:
+            metadata[match[1]].append(match[2])
+        else:
+            kept.append(line)
+    return Patch(name, subject, "\n".join(kept[2:]).rstrip("\n"), metadata["New"],
+                 metadata["Inserts"], udiff.parse(tail, name, first=len(head[1:].split("\n")) + 2))
+
+
+def parse_variant(text, name):
+    without = []
+    while match := re.match(rf"Without: ({udiff.PATH})\n+", text):
+        without.append(match[1])
+        text = text[match.end():]
+    variant = Variant(udiff.parse(text, name, first=len(without) + 1), without)
+    if not variant:
+        raise Failure(f"{name}: an empty variant; remove the file")
+    for path in without:
+        if path in variant.diffs:
+            raise Failure(f"{name}: `Without: {path}` and a diff of it; one is too many")
+    return variant
+
+
+def unparse(patch):
+    """The bytes of NAME.patch."""
+    metadata = [f"New: {path}" for path in patch.new] + [f"Inserts: {path}" for path in patch.inserts]
+    text = f"Subject: {patch.subject}\n\n{patch.body}\n"
+    if metadata:
+        trailers = all(map(TRAILER.fullmatch, patch.body.split("\n\n")[-1].split("\n")))
+        text += ("" if trailers else "\n") + "".join(line + "\n" for line in metadata)
+    return encode(text + "---\n" + unparse_diffs(patch.diffs))
+
+
+def unparse_variant(variant):
+    """The bytes of NAME.KERNEL.patch."""
+    without = "".join(f"Without: {path}\n" for path in sorted(variant.without))
+    return encode(without + unparse_diffs(variant.diffs))
+
+
+def unparse_diffs(diffs):
+    return "".join(str(diffs[path]) for path in sorted(diffs))

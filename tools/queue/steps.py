@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Running programs and saying what goes on: the only place that calls subprocess.run().
+
+Programs are lists, never shell strings. Text is UTF-8 with surrogateescape, so that bytes of
+another encoding in an old source file survive the way through Python unchanged.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+TAIL = 25       # lines of a log shown when a step fails
+
+
+class Failure(Exception):
+    """Something the user has to know and can act on; cli.py prints it and exits 1."""
+
+
+def encode(text):
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+
+
+def decode(data):
+    return data.decode("utf-8", "surrogateescape")
+
+
+def environment(changes):
+    """os.environ with @changes; a value of None takes the variable out."""
+    env = dict(os.environ)
+    for name, value in (changes or {}).items():
+        if value is None:
+            env.pop(name, None)
+        else:
+            env[name] = str(value)
+    return env
+
+
+def missing_program(cmd, what):
+    return Failure(f"{what or 'cannot go on'}: {cmd[0]} is not installed; run `make deps`")
+
+
+def attempt(cmd, *, cwd=None, env=None, input=None):
+    """Run @cmd and return (exit status, stdout, stderr), the texts decoded; never raises on failure."""
+    cmd = [str(word) for word in cmd]
+    try:
+        done = subprocess.run(cmd, cwd=cwd, env=environment(env), capture_output=True, check=False,
+                              **({"stdin": subprocess.DEVNULL} if input is None
+                                 else {"input": encode(input)}))
+    except FileNotFoundError as error:
+        if cwd is not None and not Path(cwd).is_dir():
+            raise Failure(f"no directory {cwd}") from error
+        raise missing_program(cmd, None) from error
+    return done.returncode, decode(done.stdout), decode(done.stderr)
+
+
+def run(cmd, *, cwd=None, log=None, env=None, input=None, what=""):
+    """Run @cmd; raise Failure if it fails.
+
+    With @log, all output is appended to that file, and a failure names it and shows its end.
+    Without, output is captured and stdout returned. @env holds changes to the environment, @what
+    says in the error message what was being done.
+    """
+    cmd = [str(word) for word in cmd]
+    what = what or shlex.join(cmd)
+    if log is None:
+        status, stdout, stderr = attempt(cmd, cwd=cwd, env=env, input=input)
+        if status:
+            output = (stderr.strip() or stdout.strip()).splitlines()[-TAIL:]
+            raise Failure("\n".join([f"{what}: {cmd[0]} exited {status}", *output]))
+        return stdout
+    log = Path(log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as file:
+        file.write(encode(f"$ {shlex.join(cmd)}\n"))
+        file.flush()
+        try:
+            status = subprocess.run(cmd, cwd=cwd, env=environment(env), stdout=file,
+                                    stderr=subprocess.STDOUT, check=False,
+                                    **({"stdin": subprocess.DEVNULL} if input is None
+                                       else {"input": encode(input)})).returncode
+        except FileNotFoundError as error:
+            if cwd is not None and not Path(cwd).is_dir():
+                raise Failure(f"{what}: no directory {cwd}") from error
+            raise missing_program(cmd, what) from error
+    if status:
+        tail = decode(log.read_bytes()).splitlines()[-TAIL:]
+        raise Failure("\n".join([f"{what}: {cmd[0]} exited {status}; the end of {log}:",
+                                 *("    " + line for line in tail)]))
+    return ""
+
+
+def say(text, file=None):
+    # The user's terminal may not take every character of a path or message: replace, never fail.
+    file = file or sys.stdout
+    print(encode(text).decode("utf-8", "replace"), file=file, flush=True)
+
+
+def note(text):
+    say(f"note: {text}")
+
+
+@contextmanager
+def step(text):
+    """Announce a step that takes time, and say how long it took."""
+    say(f"==> {text}")
+    start = time.monotonic()
+    yield
+    say(f"    {time.monotonic() - start:.1f} s")

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make am: onto a user's tree, or a refusal that changes nothing."""
+
+import am
+import pytest
+import steps
+from gitcmd import FIXED, Git
+from steps import Failure
+
+from conftest import A_C, FILES, state
+
+
+@pytest.fixture
+def user(toy, tmp_path, monkeypatch):
+    """A user's git tree of 5.10, and the user's own configuration."""
+    (tmp_path / "gitconfig").write_text("[user]\n\tname = A User\n\temail = user@example.org\n"
+                                        "[am]\n\tthreeWay = true\n[mailinfo]\n\tscissors = true\n"
+                                        "[apply]\n\twhitespace = error\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.delenv(f"GIT_{name}_NAME", raising=False)
+        monkeypatch.delenv(f"GIT_{name}_EMAIL", raising=False)
+    monkeypatch.delenv("EMAIL", raising=False)
+    toy.make_git(tmp_path / "linux", toy.old, FILES)
+    return Git(tmp_path / "linux", FIXED)
+
+
+def refused(toy, user, message, kdir=None):
+    before = state(user)
+    objects = user("count-objects")
+    with pytest.raises(Failure, match=message):
+        am.am(toy.queue, str(kdir or user.directory))
+    assert state(user) == before
+    assert user("count-objects") == objects
+
+
+def commit(user, path, text):
+    (user.directory / path).write_bytes(steps.encode(text))
+    user("add", "-A")
+    user("commit", "--quiet", "-m", "mine")
+
+
+def test_applied(toy, user, capsys):
+    am.am(toy.queue, str(user.directory))
+    assert user("log", "--format=%s|%an|%cn").split("\n")[0] == "MAINTAINERS: add an entry|The Toy|A User"
+    assert user("status", "--porcelain") == ""
+    toy.make(toy.old)
+    assert user("rev-parse", "HEAD^{tree}") == toy.git(toy.old)("rev-parse", "HEAD^{tree}")
+    output = capsys.readouterr().out
+    assert "make olddefconfig" in output and "CONFIG_TOY" in output and "note:" not in output
+
+
+def test_a_tilde_and_a_relative_path(toy, user, monkeypatch):
+    monkeypatch.setenv("HOME", str(user.directory.parent))
+    monkeypatch.chdir(user.directory.parent)
+    am.am(toy.queue, "~/linux")
+    refused(toy, user, "has 6 of the queue's 6 patches already", kdir="linux")
+
+
+def test_offsets_are_notes(toy, user, capsys):
+    commit(user, "drivers/dma-buf/a.c", A_C.replace("return 2;", "return\n2;"))
+    am.am(toy.queue, str(user.directory))
+    assert "note: drivers/dma-buf/a-fix.patch: hunk 1 of drivers/dma-buf/a.c applies at an offset 1 line" \
+        in capsys.readouterr().out.replace("(", "")
+
+
+def test_no_kdir(toy):
+    with pytest.raises(Failure, match="make am KDIR=~/linux"):
+        am.am(toy.queue, "")
+
+
+def test_no_kernel(toy, user, tmp_path):
+    refused(toy, user, "not the top of a kernel tree", kdir=tmp_path / "nowhere")
+    refused(toy, user, "not the top of a kernel tree", kdir=tmp_path)
+    refused(toy, user, "not the top of a kernel tree", kdir=user.directory / "drivers/dma-buf")
+
+
+def test_no_git(toy, user, tmp_path):
+    (user.directory / ".git").rename(tmp_path / "dotgit")
+    with pytest.raises(Failure, match="not a git work tree.*patch -p1"):
+        am.am(toy.queue, str(user.directory))
+    assert not (user.directory / "drivers/dma-buf/new.c").exists()
+
+
+def test_inside_another_git_tree(toy, user, tmp_path):
+    (user.directory / ".git").rename(tmp_path / ".git")
+    outer = Git(tmp_path, FIXED)
+    refused(toy, outer, "a directory inside another git tree", kdir=user.directory)
+
+
+def test_no_commit(toy, user):
+    user("update-ref", "-d", "HEAD")
+    refused(toy, user, "has no commit yet")
+
+
+def test_unsupported(toy, user):
+    commit(user, "Makefile", "VERSION = 5\nPATCHLEVEL = 15\n")
+    refused(toy, user, r"is Linux 5.15; this queue supports 5.10, 6.1")
+
+
+def test_dirty(toy, user):
+    path = user.directory / "Kbuild"
+    path.write_text("edited\n")
+    refused(toy, user, "uncommitted changes; commit or stash them first:\n M Kbuild")
+    user("add", "Kbuild")
+    refused(toy, user, "uncommitted changes")
+
+
+def test_untracked_files_matter_only_in_the_way(toy, user):
+    (user.directory / "notes").write_text("mine\n")
+    (user.directory / "drivers/dma-buf/new.c").write_text("mine\n")
+    refused(toy, user, "untracked file drivers/dma-buf/new.c")
+    (user.directory / "drivers/dma-buf/new.c").unlink()
+    am.am(toy.queue, str(user.directory))
+    assert (user.directory / "notes").read_text() == "mine\n"
+
+
+def test_ignored_files_in_the_way(toy, user):
+    commit(user, ".gitignore", "new.c\n")
+    (user.directory / "drivers/dma-buf/new.c").write_text("mine\n")
+    refused(toy, user, "untracked file drivers/dma-buf/new.c")
+
+
+def test_in_progress(toy, user):
+    user.attempt("rebase", "--exec", "false", "--root")
+    refused(toy, user, "in the middle of a git rebase")
+
+
+def test_a_part_of_the_queue(toy, user):
+    am.am(toy.queue, str(user.directory))
+    user("reset", "--quiet", "--hard", "HEAD~3")
+    refused(toy, user, "has 3 of the queue's 6 patches already")
+
+
+def test_a_squashed_queue(toy, user):
+    head = user.commit("HEAD")
+    am.am(toy.queue, str(user.directory))
+    user("reset", "--quiet", "--soft", head)
+    user("commit", "--quiet", "-m", "all of it")
+    refused(toy, user, "has drivers/dma-buf/new.c already")
+
+
+def test_a_toggle_that_is_there(toy, user):
+    commit(user, "drivers/dma-buf/Kconfig", FILES["drivers/dma-buf/Kconfig"] + "config TOY\n\tbool\n")
+    refused(toy, user, "has the option TOY in drivers/dma-buf/Kconfig already")
+
+
+def test_no_identity(toy, user, tmp_path):
+    (tmp_path / "gitconfig").write_text("")
+    refused(toy, user, "git config --global user.name")
+
+
+def test_a_conflict(toy, user):
+    commit(user, "drivers/dma-buf/a.c", A_C.replace("return 8;", "return 7;"))
+    refused(toy, user, r"does not apply to .*, which was not changed(.|\n)*"
+                       r"a-fix.patch: hunk 2 of drivers/dma-buf/a.c \(line 35\)")
+
+
+def refuse_new_c(user):
+    """A hook of the user's, which no rehearsal finds: it refuses the third patch."""
+    hook = user.directory / ".git/hooks/applypatch-msg"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\n! grep -q '^dma-buf: add new.c' \"$1\"\n")
+    hook.chmod(0o755)
+
+
+def test_a_failure_midway(toy, user):
+    refuse_new_c(user)
+    before = state(user)
+    with pytest.raises(Failure, match="git am failed; .* is as it was before"):
+        am.am(toy.queue, str(user.directory))
+    assert state(user) == before
+
+
+def test_an_interrupt_midway(toy, user, monkeypatch):
+    refuse_new_c(user)
+    before = state(user)
+    attempt = Git.attempt
+
+    def interrupted(self, *args, **kwargs):
+        result = attempt(self, *args, **kwargs)
+        if "am" in args and "--abort" not in args:
+            assert user("log", "--format=%s", "-1") == "dma-buf: fix a3() and a8()\n"
+            raise KeyboardInterrupt
+        return result
+    monkeypatch.setattr(Git, "attempt", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        am.am(toy.queue, str(user.directory))
+    monkeypatch.undo()
+    assert state(user) == before
