@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Takes fence containers apart.
+ *
+ * Fences come in arrays (a merged sync_file) and chains (a timeline of a DRM
+ * syncobj), and user space can put the one into the other to any depth: merge
+ * sync_files that hold chains, make the result a point of another timeline, and
+ * so on. What waits on such a thing recurses once per level, on the kernel's
+ * stack and under one more lock each time. So nothing that this code builds
+ * contains a container: it is flattened to its leaves first.
+ *
+ * The one rule: a fence leaves a set only if it has signaled, or if another one
+ * stays that cannot signal before it.
+ */
+
+#include <linux/dma-fence.h>
+#include <linux/dma-fence-array.h>
+#include <linux/dma-fence-chain.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+
+#include "dma-fence-leaves.h"
+
+static bool is_container(struct dma_fence *fence)
+{
+	return dma_fence_is_array(fence) || to_dma_fence_chain(fence);
+}
+
+/*
+ * dma_fence_is_signaled() on a container asks what is in it, and recurses if
+ * that is containers again. What is in it is asked one by one here anyway.
+ */
+static bool is_signaled(struct dma_fence *fence)
+{
+	if (is_container(fence))
+		return test_bit(DMA_FENCE_FLAG_SIGNALED_BIT, &fence->flags);
+	return dma_fence_is_signaled(fence);
+}
+
+/**
+ * dma_fence_leaves_add - add a fence to a set
+ * @leaves: the set
+ * @fence: the fence, of which the set takes a reference of its own; a container
+ *	is added as it is, see dma_fence_leaves_flatten()
+ *
+ * Context: Process context, may sleep, a dma_resv may be locked.
+ * Return: 0, or -ENOMEM with the set as it was.
+ */
+int dma_fence_leaves_add(struct dma_fence_leaves *leaves,
+			 struct dma_fence *fence)
+{
+	if (leaves->count == leaves->max) {
+		unsigned int max = max(8U, leaves->max * 2);
+		struct dma_fence **fences;
+
+		/* User space decides how many there are: fail quietly. */
+		if (max > KMALLOC_MAX_SIZE / sizeof(*fences))
+			return -ENOMEM;
+		fences = krealloc(leaves->fences, max * sizeof(*fences),
+				  GFP_KERNEL | __GFP_NOWARN);
+		if (!fences)
+			return -ENOMEM;
+		leaves->fences = fences;
+		leaves->max = max;
+	}
+
+	leaves->fences[leaves->count++] = dma_fence_get(fence);
+	return 0;
+}
+EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_fence_leaves_add);
+
+/**
+ * dma_fence_leaves_fini - drop all fences of a set
+ * @leaves: the set; empty and ready for use again afterwards
+ */
+void dma_fence_leaves_fini(struct dma_fence_leaves *leaves)
+{
+	while (leaves->count)
+		dma_fence_put(leaves->fences[--leaves->count]);
+	kfree(leaves->fences);
+	*leaves = (struct dma_fence_leaves){};
+}
+EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_fence_leaves_fini);
+
+/* By context, then by address, so that one fence given twice stands together. */
+static int leaves_cmp(const void *_a, const void *_b)
+{
+	const struct dma_fence *a = *(struct dma_fence **)_a;
+	const struct dma_fence *b = *(struct dma_fence **)_b;
+
+	if (a->context != b->context)
+		return a->context < b->context ? -1 : 1;
+	if (a != b)
+		return a < b ? -1 : 1;
+	return 0;
+}
+
+/*
+ * Of two fences of one context the later one cannot signal first, and the later
+ * node of a chain contains the earlier one. Neither can be said of two arrays,
+ * and of two fences with the same number only if they are the same fence.
+ */
+static bool covers(struct dma_fence *a, struct dma_fence *b)
+{
+	if (a == b)
+		return true;
+	if (a->context != b->context || a->ops != b->ops ||
+	    dma_fence_is_array(a))
+		return false;
+	return dma_fence_is_later(a, b);
+}
+
+/* Drops what has signaled and what others cover. */
+static void leaves_compact(struct dma_fence_leaves *leaves)
+{
+	struct dma_fence **fences = leaves->fences;
+	unsigned int i, j, count = 0;
+
+	for (i = 0; i < leaves->count; i++) {
+		if (is_signaled(fences[i]))
+			dma_fence_put(fences[i]);
+		else
+			fences[count++] = fences[i];
+	}
+
+	sort(fences, count, sizeof(*fences), leaves_cmp, NULL);
+
+	/* Compare with the one kept last: all of a context stand together. */
+	for (i = j = 0; i < count; i++) {
+		if (j && covers(fences[j - 1], fences[i])) {
+			dma_fence_put(fences[i]);
+		} else if (j && covers(fences[i], fences[j - 1])) {
+			dma_fence_put(fences[j - 1]);
+			fences[j - 1] = fences[i];
+		} else {
+			fences[j++] = fences[i];
+		}
+	}
+	leaves->count = j;
+}
+
+/* Adds what @fence contains, one level down, or @fence itself. */
+static int leaves_add_contents(struct dma_fence_leaves *leaves,
+			       struct dma_fence *fence)
+{
+	struct dma_fence_array *array = to_dma_fence_array(fence);
+	struct dma_fence *iter;
+	unsigned int i;
+	int ret;
+
+	if (array) {
+		for (i = 0; i < array->num_fences; i++) {
+			ret = dma_fence_leaves_add(leaves, array->fences[i]);
+			if (ret)
+				return ret;
+		}
+		return 0;
+	}
+
+	/* Ends after one step, with @fence itself, if it is no chain. */
+	dma_fence_chain_for_each(iter, fence) {
+		struct dma_fence_chain *chain = to_dma_fence_chain(iter);
+		struct dma_fence *f = chain ? chain->fence : iter;
+
+		/* A timeline grows long, and most of it has signaled. */
+		ret = is_signaled(f) ? 0 : dma_fence_leaves_add(leaves, f);
+		if (ret) {
+			dma_fence_put(iter);
+			return ret;
+		}
+		cond_resched();
+	}
+	return 0;
+}
+
+/**
+ * dma_fence_leaves_flatten - take all containers of a set apart
+ * @leaves: the set
+ *
+ * Replaces arrays and chains by the fences in them until none is left, drops the
+ * ones that have signaled and keeps, of each context, the latest. An array that
+ * signals when any of its fences does is treated as one that waits for all:
+ * that can only wait longer, and no such array leaves the driver that made it.
+ *
+ * It goes level by level and drops duplicates after each, because containers may
+ * share what they contain: unfolded blindly, a handful of fences that each
+ * contain the next one twice has no end.
+ *
+ * Context: Process context, may sleep, a dma_resv may be locked.
+ * Return: 0, or -ENOMEM with the set half flat but complete.
+ */
+int dma_fence_leaves_flatten(struct dma_fence_leaves *leaves)
+{
+	for (;;) {
+		struct dma_fence_leaves next = {};
+		unsigned int i;
+		int ret;
+
+		leaves_compact(leaves);
+
+		for (i = 0; i < leaves->count; i++)
+			if (is_container(leaves->fences[i]))
+				break;
+		if (i == leaves->count)
+			return 0;
+
+		for (i = 0; i < leaves->count; i++) {
+			ret = leaves_add_contents(&next, leaves->fences[i]);
+			if (ret) {
+				dma_fence_leaves_fini(&next);
+				return ret;
+			}
+		}
+		dma_fence_leaves_fini(leaves);
+		*leaves = next;
+		cond_resched();
+	}
+}
+EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_fence_leaves_flatten);
+
+/**
+ * dma_fence_leaves_to_array - turn a flat set into a fence array
+ * @leaves: the set, not empty; empty afterwards, also if this fails
+ *
+ * Context: Process context, may sleep, a dma_resv may be locked.
+ * Return: a fence that signals when all of the set have, of a context of its
+ * own, with a reference for the caller; NULL if memory ran out.
+ */
+struct dma_fence *dma_fence_leaves_to_array(struct dma_fence_leaves *leaves)
+{
+	struct dma_fence_array *array = NULL;
+
+	/* dma_fence_array_create() warns about sizes that cannot be had. */
+	if (leaves->count < (KMALLOC_MAX_SIZE - sizeof(*array)) /
+			    sizeof(struct dma_fence_array_cb))
+		array = dma_fence_array_create(leaves->count, leaves->fences,
+					       dma_fence_context_alloc(1), 1,
+					       false);
+	if (!array) {
+		dma_fence_leaves_fini(leaves);
+		return NULL;
+	}
+
+	/* The references and the memory that holds them went to the array. */
+	*leaves = (struct dma_fence_leaves){};
+	return &array->base;
+}
+EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_fence_leaves_to_array);
+
+/**
+ * dma_fence_leaves_to_fence - turn a flat set into one fence
+ * @leaves: the set; empty afterwards, also if this fails
+ *
+ * Context: Process context, may sleep, a dma_resv may be locked.
+ * Return: a signaled fence for an empty set, the fence itself if it is the only
+ * one, otherwise an array; with a reference for the caller. NULL if memory ran
+ * out.
+ */
+struct dma_fence *dma_fence_leaves_to_fence(struct dma_fence_leaves *leaves)
+{
+	struct dma_fence *fence;
+
+	if (leaves->count > 1)
+		return dma_fence_leaves_to_array(leaves);
+
+	fence = leaves->count ? dma_fence_get(leaves->fences[0]) :
+				dma_fence_get_stub();
+	dma_fence_leaves_fini(leaves);
+	return fence;
+}
+EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_fence_leaves_to_fence);

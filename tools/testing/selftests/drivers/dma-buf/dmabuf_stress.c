@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Eight threads export, import, poll, close and signal on one buffer for
+ * DMABUF_STRESS_SECONDS (30). Nothing may be lost meanwhile: a writer of which
+ * everybody knows that it is pending keeps the buffer busy at all times, and once
+ * all timelines are gone the buffer is idle.
+ */
+
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+#include "../../kselftest_harness.h"
+#include "dmabuf_util.h"
+#include "sync_file_util.h"
+
+#define THREADS 8
+#define TIMELINES 4
+
+struct shared {
+	int buf;
+	int timelines[TIMELINES];
+	bool stop;
+	/* Looks that found the buffer idle although a writer was pending. */
+	unsigned int lost;
+	/* Calls that failed and had no reason to. */
+	unsigned int failed;
+};
+
+struct worker {
+	pthread_t thread;
+	struct shared *shared;
+	unsigned int nr;
+	unsigned int seed;
+	unsigned long done;
+};
+
+static void fail(struct shared *s)
+{
+	__sync_fetch_and_add(&s->failed, 1);
+}
+
+static void export_one(struct worker *w, unsigned int flags)
+{
+	int fd = buf_export(w->shared->buf, flags);
+
+	if (fd < 0) {
+		fail(w->shared);
+		return;
+	}
+	if (sync_status(fd))
+		__sync_fetch_and_add(&w->shared->lost, 1);
+	close(fd);
+}
+
+/* Every timeline moves on by one for each fence made on it, so all signal. */
+static void import_one(struct worker *w, unsigned int flags)
+{
+	int timeline = w->shared->timelines[rand_r(&w->seed) % TIMELINES];
+	int fence = timeline_fence(timeline, rand_r(&w->seed) % 1000);
+
+	if (fence < 0 || buf_import(w->shared->buf, flags, fence))
+		fail(w->shared);
+	close(fence);
+}
+
+static void poll_one(struct worker *w)
+{
+	int events = buf_poll(w->shared->buf, POLLIN | POLLOUT);
+
+	if (events < 0)
+		fail(w->shared);
+	else if (events)
+		__sync_fetch_and_add(&w->shared->lost, 1);
+}
+
+/* Another file descriptor in an epoll set, closed while it waits. */
+static void epoll_one(struct worker *w)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT };
+	int ep = epoll_create1(EPOLL_CLOEXEC), buf = dup(w->shared->buf);
+
+	if (ep < 0 || buf < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, buf, &event))
+		fail(w->shared);
+	else if (epoll_wait(ep, &event, 1, 1) > 0)
+		__sync_fetch_and_add(&w->shared->lost, 1);
+	close(buf);
+	close(ep);
+}
+
+/* A buffer of its own that goes away while its fences are polled. */
+static void close_one(struct worker *w)
+{
+	int buf = buf_udmabuf(), fence;
+
+	fence = timeline_fence(w->shared->timelines[w->nr % TIMELINES],
+			       rand_r(&w->seed) % 1000);
+	if (buf < 0 || fence < 0 || buf_import(buf, DMA_BUF_SYNC_WRITE, fence))
+		fail(w->shared);
+	buf_poll(buf, rand_r(&w->seed) & 1 ? POLLIN : POLLIN | POLLOUT);
+	close(buf);
+	close(fence);
+}
+
+/* Mesa's loop: export what is there, add one's own, give all of it back. */
+static void roundtrip_one(struct worker *w)
+{
+	int fd = buf_export(w->shared->buf, DMA_BUF_SYNC_RW);
+
+	if (fd < 0 || buf_import(w->shared->buf, DMA_BUF_SYNC_RW, fd))
+		fail(w->shared);
+	close(fd);
+}
+
+static void *work(void *data)
+{
+	struct worker *w = data;
+
+	while (!__atomic_load_n(&w->shared->stop, __ATOMIC_RELAXED)) {
+		switch (w->nr) {
+		case 0:
+			export_one(w, DMA_BUF_SYNC_READ);
+			break;
+		case 1:
+			export_one(w, DMA_BUF_SYNC_RW);
+			break;
+		case 2:
+			import_one(w, DMA_BUF_SYNC_READ);
+			break;
+		case 3:
+			import_one(w, DMA_BUF_SYNC_WRITE);
+			break;
+		case 4:
+			poll_one(w);
+			epoll_one(w);
+			break;
+		case 5:
+			close_one(w);
+			break;
+		case 6:
+			roundtrip_one(w);
+			break;
+		case 7:
+			timeline_advance(w->shared->timelines[rand_r(&w->seed) % TIMELINES], 1);
+			break;
+		}
+		w->done++;
+	}
+	return NULL;
+}
+
+FIXTURE(stress)
+{
+	int unused;
+};
+
+FIXTURE_SETUP(stress)
+{
+}
+
+FIXTURE_TEARDOWN(stress)
+{
+}
+
+/* The longest it may take, whatever DMABUF_STRESS_SECONDS says. */
+TEST_F_TIMEOUT(stress, one_buffer_eight_threads, 600)
+{
+	const char *env = getenv("DMABUF_STRESS_SECONDS");
+	unsigned int i, seconds = env ? atoi(env) : 30;
+	struct worker workers[THREADS] = {};
+	struct shared shared = {};
+	int writer, snapshot;
+
+	shared.buf = buf_udmabuf();
+	ASSERT_LE(0, shared.buf);
+	for (i = 0; i < TIMELINES; i++) {
+		shared.timelines[i] = timeline_new();
+		ASSERT_LE(0, shared.timelines[i]);
+	}
+	/* The one that stays pending. */
+	writer = timeline_new();
+	ASSERT_EQ(0, buf_import(shared.buf, DMA_BUF_SYNC_WRITE,
+				timeline_fence(writer, 1)));
+
+	for (i = 0; i < THREADS; i++) {
+		workers[i].shared = &shared;
+		workers[i].nr = i;
+		workers[i].seed = i;
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, work,
+					    &workers[i]));
+	}
+	sleep(seconds);
+	__atomic_store_n(&shared.stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < THREADS; i++) {
+		pthread_join(workers[i].thread, NULL);
+		EXPECT_LT(0UL, workers[i].done);
+		TH_LOG("thread %u: %lu rounds", i, workers[i].done);
+	}
+	EXPECT_EQ(0U, shared.lost);
+	EXPECT_EQ(0U, shared.failed);
+
+	snapshot = buf_export(shared.buf, DMA_BUF_SYNC_RW);
+	EXPECT_EQ(0, sync_status(snapshot));
+	/* One of each timeline and the writer, and no more. */
+	EXPECT_GE(TIMELINES + 1, sync_count(snapshot));
+	for (i = 0; i < TIMELINES; i++)
+		close(shared.timelines[i]);
+	EXPECT_EQ(0, buf_poll(shared.buf, POLLIN));
+	close(writer);
+	EXPECT_EQ(POLLIN | POLLOUT, buf_poll(shared.buf, POLLIN | POLLOUT));
+}
+
+TEST_HARNESS_MAIN
