@@ -34,7 +34,8 @@
  *
  * An export is a snapshot: it holds the fences that were pending when it was
  * taken, taken out of whatever containers they were in. Fences that come later do
- * not enter it, and neither do the containers in which an import stores fences.
+ * not enter it, and neither do the containers in which an import stores fences,
+ * nor fences that are the end of no work (%DMA_FENCE_FLAG_BOOKKEEPING_BIT).
  *
  * An import changes the reservation object as follows. "Pending fences" are
  * those not signaled, out of their containers, of each context the latest:
@@ -60,11 +61,13 @@
  *
  * When a driver moves a buffer, or clears the memory that it is going to be in,
  * by means of the device, it puts the fence of that work into the exclusive slot
- * and returns. Until this fence signals, the memory holds what its last owner
- * left there: pages of other processes, page tables, keys. All that keeps a
- * client from reading it is that its work, and its CPU, wait for the fence. So
- * the question to ask of every change to this file is: could anybody who had to
- * wait for such a fence before an import not have to wait for it afterwards?
+ * and returns. (TTM puts the fence of the move that made room for the buffer
+ * into the list of shared fences; its own users look for it there.) Until this
+ * fence signals, the memory holds what its last owner left there: pages of other
+ * processes, page tables, keys. All that keeps a client from reading it is that
+ * its work, and its CPU, wait for the fence. So the question to ask of every
+ * change to this file is: could anybody who had to wait for such a fence before
+ * an import not have to wait for it afterwards?
  *
  * 1. Who waits for the exclusive slot finds there what was pending in it before:
  *    an import to read does not touch the slot, an import to write replaces it by
@@ -73,27 +76,38 @@
  *    because of 1, and every pending shared fence either in its place or, if it
  *    was the array of an earlier import, in the array that replaced it.
  * 3. Who waits for all shared fences and, finding any, skips the exclusive slot
- *    (TTM and i915 have such places, for they count on shared fences to signal
- *    after the exclusive one) finds among the shared ones an array that contains
- *    all that is pending in the exclusive slot. That is why an import to write
- *    adds a shared fence as well. Without any import nothing changes for them.
+ *    finds among the shared ones an array that contains all that is pending in
+ *    the exclusive slot. That is why an import to write adds a shared fence as
+ *    well. The core, nouveau and msm had such places, for shared fences were
+ *    counted on to signal after the exclusive one; code outside this tree may
+ *    still have them.
  * 4. Who looks without a lock sees the slots before or after an import: they
  *    change in one section of the sequence count. Nothing that can fail comes
  *    after the first change, so there is no state in between to be left in.
  * 5. A fence is left out only if it has signaled, or if one of the same context
- *    that is later takes part, and fences of a context signal in order. The
+ *    with a later number takes part: a driver that numbers fences of one context
+ *    promises that they signal in that order. The
  *    array has a context of its own, so neither dma_resv_add_shared_fence() nor
  *    any other code that keeps the latest of a context mixes it up with
  *    another fence, nor can an import displace a driver's fence that way.
  *
  * An import can make others wait longer, never shorter. A client that may import
- * has the buffer and could submit work to it that takes as long. What
- * an import cannot mend is a driver that does not wait for the exclusive slot
- * at all or overwrites it without having waited, and that loses fences of the
- * kernel in the same way with no import ever made: panfrost waits for
- * the exclusive fence and then replaces it; virtio-gpu and vc4 replace it
- * without a wait; i915 does with EXEC_OBJECT_ASYNC and EXEC_OBJECT_WRITE, msm and
- * etnaviv with their NO_IMPLICIT flag; videobuf2 looks at no fences.
+ * has the buffer and could submit work to it that takes as long.
+ *
+ * What an import cannot mend is a driver that does not wait for the exclusive
+ * slot at all or overwrites it without having waited, and that loses fences of
+ * the kernel in the same way with no import ever made: panfrost waits for the
+ * exclusive fence and then replaces it, and drops the shared ones; virtio-gpu and
+ * vc4 replace it without a wait; i915 does with EXEC_OBJECT_ASYNC and
+ * EXEC_OBJECT_WRITE, msm and etnaviv with their NO_IMPLICIT flag, lima with
+ * LIMA_SUBMIT_FLAG_EXPLICIT_FENCE; vgem looks before it takes the lock;
+ * videobuf2 looks at no fences.
+ *
+ * And there are those who do not wait but look, for fences of their own driver
+ * that stand in the slots bare: DRM_IOCTL_I915_GEM_BUSY does not see a request
+ * that an import put into an array (DRM_IOCTL_I915_GEM_WAIT does), and radeon
+ * waits for such a fence as for one of another device, without its detection of
+ * hangs.
  */
 
 /*
@@ -102,6 +116,22 @@
  * them for its arrays; it uses none.
  */
 #define IMPORTED_BIT DMA_FENCE_FLAG_USER_BITS
+
+/* What only makes a driver give the buffer up is none of a client's business. */
+static void leaves_drop_bookkeeping(struct dma_fence_leaves *leaves)
+{
+	unsigned int i, count = 0;
+
+	for (i = 0; i < leaves->count; i++) {
+		struct dma_fence *fence = leaves->fences[i];
+
+		if (test_bit(DMA_FENCE_FLAG_BOOKKEEPING_BIT, &fence->flags))
+			dma_fence_put(fence);
+		else
+			leaves->fences[count++] = fence;
+	}
+	leaves->count = count;
+}
 
 /**
  * dma_resv_snapshot - all fences that an access has to wait for, as one fence
@@ -138,6 +168,7 @@ struct dma_fence *dma_resv_snapshot(struct dma_resv *resv, bool write)
 		return ERR_PTR(ret);
 	}
 
+	leaves_drop_bookkeeping(&leaves);
 	fence = dma_fence_leaves_to_fence(&leaves);
 	return fence ?: ERR_PTR(-ENOMEM);
 }
@@ -193,21 +224,17 @@ static int leaves_add_imported(struct dma_fence_leaves *leaves,
 	return ret ?: dma_fence_leaves_flatten(leaves);
 }
 
-static struct dma_fence *imported_array(struct dma_fence_leaves *leaves)
+/*
+ * Drivers that gather the fences of a buffer in an array of their own (amdgpu
+ * does) take the lock of ours under the lock of theirs. Ours never contains an
+ * array, so this is as deep as it goes.
+ */
+static void set_array_class(struct dma_fence *fence)
 {
 	static struct lock_class_key key;
-	struct dma_fence *fence = dma_fence_leaves_to_array(leaves);
 
-	if (!fence)
-		return NULL;
-	/*
-	 * Drivers that gather shared fences in an array of their own (amdgpu
-	 * does) take the lock of ours under the lock of theirs. Ours never
-	 * contains an array, so this is as deep as it goes.
-	 */
-	lockdep_set_class(fence->lock, &key);
-	__set_bit(IMPORTED_BIT, &fence->flags);
-	return fence;
+	if (fence && dma_fence_is_array(fence))
+		lockdep_set_class(fence->lock, &key);
 }
 
 /*
@@ -232,10 +259,11 @@ static void import_commit(struct dma_resv *resv, struct dma_fence *excl,
 			  struct dma_fence *shared)
 {
 	struct dma_resv_list *list = dma_resv_get_list(resv);
-	unsigned int slot = import_slot(resv);
 	struct dma_fence *old_excl = NULL, *old_shared = NULL;
+	unsigned int i, end, slot = import_slot(resv);
+	unsigned int count = list->shared_count;
 
-	if (slot < list->shared_count)
+	if (slot < count)
 		old_shared = resv_shared(resv, slot);
 
 	write_seqcount_begin(&resv->seq);
@@ -244,13 +272,33 @@ static void import_commit(struct dma_resv *resv, struct dma_fence *excl,
 		rcu_assign_pointer(resv->fence_excl, excl);
 	}
 	rcu_assign_pointer(list->shared[slot], shared);
-	if (slot == list->shared_count) {
+	if (slot == count) {
 		/* fence update must be visible before we extend the shared_count */
 		smp_wmb();
-		list->shared_count = slot + 1;
+		count++;
 	}
+
+	/*
+	 * Drivers that copy the exclusive fence into the list (amdgpu does) leave
+	 * more than one array of ours there. Those behind the first go behind the
+	 * end.
+	 */
+	for (i = slot + 1, end = count; i < end; ) {
+		struct dma_fence *fence = resv_shared(resv, i);
+
+		if (is_imported(fence)) {
+			end--;
+			RCU_INIT_POINTER(list->shared[i], resv_shared(resv, end));
+			RCU_INIT_POINTER(list->shared[end], fence);
+		} else {
+			i++;
+		}
+	}
+	list->shared_count = end;
 	write_seqcount_end(&resv->seq);
 
+	while (count > end)
+		dma_fence_put(resv_shared(resv, --count));
 	dma_fence_put(old_excl);
 	dma_fence_put(old_shared);
 }
@@ -291,12 +339,16 @@ static int import_locked(struct dma_resv *resv,
 		excl = dma_fence_leaves_to_fence(&exclusive);
 		if (!excl)
 			goto out;
+		/* The array is new, a fence that is alone is not. */
+		set_array_class(excl);
 	}
-	shared = imported_array(&all);
+	shared = dma_fence_leaves_to_array(&all);
 	if (!shared) {
 		dma_fence_put(excl);
 		goto out;
 	}
+	set_array_class(shared);
+	__set_bit(IMPORTED_BIT, &shared->flags);
 	if (write && !excl)
 		excl = dma_fence_get(shared);
 

@@ -351,6 +351,17 @@ static void shared_containers_do_not_multiply(struct kunit *test)
 	KUNIT_EXPECT_LE(test, t->leaves.max, 8U);
 }
 
+/* Both branches have the context of the node where they part. */
+static void forked_chain_keeps_both_branches(struct kunit *test)
+{
+	struct dma_fence *a = new_leaf(test), *b = new_leaf(test), *c = new_leaf(test);
+	struct dma_fence *head = chain(test, NULL, a, 10);
+
+	add(test, array2(test, chain(test, head, b, 11), chain(test, head, c, 12)));
+	KUNIT_EXPECT_EQ(test, flatten(test), 3U);
+	KUNIT_EXPECT_TRUE(test, has(test, a) && has(test, b) && has(test, c));
+}
+
 static void merged_fence_is_flat(struct kunit *test)
 {
 	struct dma_fence *a = new_leaf(test), *b = new_leaf(test), *c = new_leaf(test);
@@ -426,6 +437,7 @@ static struct kunit_case dma_fence_leaves_cases[] = {
 	KUNIT_CASE(array_in_array_is_unfolded),
 	KUNIT_CASE(of_a_context_the_latest_stays_across_containers),
 	KUNIT_CASE(shared_containers_do_not_multiply),
+	KUNIT_CASE(forked_chain_keeps_both_branches),
 	KUNIT_CASE(merged_fence_is_flat),
 	KUNIT_CASE(a_thousand_leaves),
 	KUNIT_CASE(references_are_returned),

@@ -30,6 +30,8 @@ static bool is_container(struct dma_fence *fence)
 /*
  * dma_fence_is_signaled() on a container asks what is in it, and recurses if
  * that is containers again. What is in it is asked one by one here anyway.
+ * (dma_fence_chain_walk() still asks so for the links of a chain, as everything
+ * that waits for a chain does.)
  */
 static bool is_signaled(struct dma_fence *fence)
 {
@@ -97,16 +99,16 @@ static int leaves_cmp(const void *_a, const void *_b)
 }
 
 /*
- * Of two fences of one context the later one cannot signal first, and the later
- * node of a chain contains the earlier one. Neither can be said of two arrays,
- * and of two fences with the same number only if they are the same fence.
+ * Of two fences of one context the later one cannot signal first. That cannot be
+ * said of containers: a chain may fork, and both branches go on in the context of
+ * the node where they part. Nor of two fences with the same number, unless they
+ * are the same fence: some drivers number fences that nothing orders.
  */
 static bool covers(struct dma_fence *a, struct dma_fence *b)
 {
 	if (a == b)
 		return true;
-	if (a->context != b->context || a->ops != b->ops ||
-	    dma_fence_is_array(a))
+	if (a->context != b->context || a->ops != b->ops || is_container(a))
 		return false;
 	return dma_fence_is_later(a, b);
 }

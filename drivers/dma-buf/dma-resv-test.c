@@ -15,7 +15,9 @@
 #include <linux/dma-fence.h>
 #include <linux/dma-resv.h>
 #include <linux/jiffies.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
+#include <linux/sched.h>
 #include <linux/workqueue.h>
 
 #include "dma-fence-mock.h"
@@ -259,6 +261,58 @@ static void shared_older_does_not_grow(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, found);
 }
 
+static int keep_adding(void *data)
+{
+	struct resv_test *t = data;
+	unsigned int i = 0;
+
+	while (!kthread_should_stop()) {
+		dma_resv_lock(&t->resv, NULL);
+		if (!dma_resv_reserve_shared(&t->resv, 1))
+			dma_resv_add_shared_fence(&t->resv, t->shared[i]);
+		/* From 1, 4 and 16 on the list just fits its memory. */
+		if (++i == t->num_shared) {
+			i = 0;
+			dma_resv_add_excl_fence(&t->resv, NULL);
+		}
+		dma_resv_unlock(&t->resv);
+		cond_resched();
+	}
+	return 0;
+}
+
+/* The copy takes no lock on what it copies from. */
+static void copy_while_list_grows(struct kunit *test)
+{
+	struct resv_test *t = test->priv;
+	unsigned long end = jiffies + HZ;
+	struct task_struct *task;
+	unsigned int most = 0;
+
+	while (t->num_shared < 20)
+		add_shared(test, dma_fence_context_alloc(1), 1);
+	task = kthread_run(keep_adding, t, "add");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	while (time_before(jiffies, end)) {
+		struct dma_resv_list *list;
+		struct dma_resv copy;
+
+		dma_resv_init(&copy);
+		dma_resv_lock(&copy, NULL);
+		KUNIT_EXPECT_EQ(test, dma_resv_copy_fences(&copy, &t->resv), 0);
+		list = dma_resv_get_list(&copy);
+		if (list) {
+			KUNIT_EXPECT_LE(test, list->shared_count, list->shared_max);
+			most = max(most, list->shared_count);
+		}
+		dma_resv_unlock(&copy);
+		dma_resv_fini(&copy);
+		cond_resched();
+	}
+	kthread_stop(task);
+	KUNIT_EXPECT_GT(test, most, 0U);
+}
+
 static struct kunit_case dma_resv_cases[] = {
 	KUNIT_CASE(test_all_without_fences),
 	KUNIT_CASE(test_all_sees_exclusive_beside_signaled_shared),
@@ -272,6 +326,7 @@ static struct kunit_case dma_resv_cases[] = {
 	KUNIT_CASE(shared_older_keeps_newer_across_wrap),
 	KUNIT_CASE(shared_same_seqno_does_not_grow),
 	KUNIT_CASE(shared_older_does_not_grow),
+	KUNIT_CASE(copy_while_list_grows),
 	{}
 };
 

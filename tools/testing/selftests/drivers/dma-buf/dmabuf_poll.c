@@ -149,13 +149,12 @@ TEST_F(poll, close_with_epoll_callback_out)
 static void *epoll_thread(void *data)
 {
 	struct epoll_event event;
-	int *ep = data;
+	int *ep = data, ret;
 
 	/* Ends when the test closes the pipe in the set. */
 	do {
-		if (epoll_wait(*ep, &event, 1, 10) < 0)
-			break;
-	} while (!(event.events & EPOLLHUP));
+		ret = epoll_wait(*ep, &event, 1, 10);
+	} while (!ret || (ret > 0 && !(event.events & EPOLLHUP)));
 	return NULL;
 }
 

@@ -20,11 +20,15 @@
 struct shared {
 	int buf;
 	int timelines[TIMELINES];
+	/* How far each has been advanced. */
+	unsigned int values[TIMELINES];
 	bool stop;
 	/* Looks that found the buffer idle although a writer was pending. */
 	unsigned int lost;
 	/* Calls that failed and had no reason to. */
 	unsigned int failed;
+	/* Imports of fences that had not signaled when they were done. */
+	unsigned int pending;
 };
 
 struct worker {
@@ -53,14 +57,32 @@ static void export_one(struct worker *w, unsigned int flags)
 	close(fd);
 }
 
-/* Every timeline moves on by one for each fence made on it, so all signal. */
+/* A fence some steps ahead, so that it is pending for a while and then signals. */
+static int new_fence(struct worker *w)
+{
+	unsigned int i = rand_r(&w->seed) % TIMELINES;
+	unsigned int now = __atomic_load_n(&w->shared->values[i], __ATOMIC_RELAXED);
+
+	return timeline_fence(w->shared->timelines[i], now + 1 + rand_r(&w->seed) % 8);
+}
+
+static void advance_one(struct worker *w)
+{
+	unsigned int i = rand_r(&w->seed) % TIMELINES;
+
+	__sync_fetch_and_add(&w->shared->values[i], 1);
+	timeline_advance(w->shared->timelines[i], 1);
+	usleep(rand_r(&w->seed) % 2000);
+}
+
 static void import_one(struct worker *w, unsigned int flags)
 {
-	int timeline = w->shared->timelines[rand_r(&w->seed) % TIMELINES];
-	int fence = timeline_fence(timeline, rand_r(&w->seed) % 1000);
+	int fence = new_fence(w);
 
 	if (fence < 0 || buf_import(w->shared->buf, flags, fence))
 		fail(w->shared);
+	else if (!sync_status(fence))
+		__sync_fetch_and_add(&w->shared->pending, 1);
 	close(fence);
 }
 
@@ -91,10 +113,8 @@ static void epoll_one(struct worker *w)
 /* A buffer of its own that goes away while its fences are polled. */
 static void close_one(struct worker *w)
 {
-	int buf = buf_udmabuf(), fence;
+	int buf = buf_udmabuf(), fence = new_fence(w);
 
-	fence = timeline_fence(w->shared->timelines[w->nr % TIMELINES],
-			       rand_r(&w->seed) % 1000);
 	if (buf < 0 || fence < 0 || buf_import(buf, DMA_BUF_SYNC_WRITE, fence))
 		fail(w->shared);
 	buf_poll(buf, rand_r(&w->seed) & 1 ? POLLIN : POLLIN | POLLOUT);
@@ -141,7 +161,7 @@ static void *work(void *data)
 			roundtrip_one(w);
 			break;
 		case 7:
-			timeline_advance(w->shared->timelines[rand_r(&w->seed) % TIMELINES], 1);
+			advance_one(w);
 			break;
 		}
 		w->done++;
@@ -198,6 +218,8 @@ TEST_F_TIMEOUT(stress, one_buffer_eight_threads, 600)
 	}
 	EXPECT_EQ(0U, shared.lost);
 	EXPECT_EQ(0U, shared.failed);
+	TH_LOG("%u imports left their fence pending", shared.pending);
+	EXPECT_LT(seconds, shared.pending);
 
 	snapshot = buf_export(shared.buf, DMA_BUF_SYNC_RW);
 	EXPECT_EQ(0, sync_status(snapshot));

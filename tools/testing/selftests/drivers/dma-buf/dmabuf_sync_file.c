@@ -525,6 +525,24 @@ TEST_F(sync_file, close_with_poll_on_imported_fence)
 	usleep(50000);
 }
 
+/*
+ * The callback of poll() has the last reference to the first fence, which signals
+ * under the lock of its timeline.
+ */
+TEST_F(sync_file, timeline_closed_under_poll)
+{
+	ASSERT_EQ(0, buf_import(self->buf, DMA_BUF_SYNC_WRITE, self->fence));
+	EXPECT_EQ(0, buf_poll(self->buf, POLLIN | POLLOUT));
+	close(self->fence);
+	self->fence = timeline_fence(self->timeline, 2);
+	ASSERT_EQ(0, buf_import(self->buf, DMA_BUF_SYNC_WRITE, self->fence));
+	close(self->fence);
+	close(self->timeline);
+	self->fence = -1;
+	self->timeline = -1;
+	EXPECT_EQ(POLLIN | POLLOUT, buf_poll(self->buf, POLLIN | POLLOUT));
+}
+
 TEST_F(sync_file, error_of_a_fence_ends_the_wait)
 {
 	int snapshot;
@@ -754,8 +772,8 @@ TEST_F(exporter, cpu_access_waits)
 		/* A writer for the reader, a reader for the writers. */
 		ASSERT_EQ(0, buf_import(self->buf, access == DMA_BUF_SYNC_READ ?
 					DMA_BUF_SYNC_WRITE : DMA_BUF_SYNC_READ, fence));
-		ASSERT_EQ(0, pthread_create(&s.thread, NULL, signal_thread, &s));
 		clock_gettime(CLOCK_MONOTONIC, &since);
+		ASSERT_EQ(0, pthread_create(&s.thread, NULL, signal_thread, &s));
 		start.flags = DMA_BUF_SYNC_START | access;
 		EXPECT_EQ(0, ioctl(self->buf, DMA_BUF_IOCTL_SYNC, &start));
 		EXPECT_EQ(1, sync_status(fence));
