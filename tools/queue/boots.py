@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The suites that run in a guest: kunit, kselftest, stress, igt, and all of them on the control kernel.
+
+One boot serves all suites of a kernel. A test that brings the guest down has failed (on the
+control kernel: done what it should), and the rest of the plan goes on in a fresh guest.
+"""
+
+import config
+import guest
+import igt
+import kselftest
+import kunit
+import steps
+import weave
+from results import FAIL, PASS, SKIP
+
+SUITES = ("kunit", "kselftest", "igt", "stress")
+LEAKER = "kmemleak-test.ko"         # the kernel's own module that leaks on purpose
+
+
+class Session:
+    """One kernel's images, programs and test modules, and what its boots gave."""
+
+    def __init__(self, kernel, image, programs, flavour):
+        self.kernel = kernel
+        self.image = image
+        self.flavour = flavour
+        self.modules = {kunit.item(module).name: module for module in image.test_modules}
+        self.programs = {kselftest.item(program).name: program for program in programs if program.tests}
+        self.boots = []
+        self.down = {}          # item -> how it ended the guest
+        self.leaker = None      # a module to load last, whose leaks must be found
+
+    def plan(self, suites):
+        items = []
+        if "kunit" in suites:
+            items += [kunit.item(module) for module in self.modules.values()]
+        for suite in ("kselftest", "stress"):
+            if suite in suites:
+                items += [kselftest.item(program) for program in self.programs.values()
+                          if program.stress == (suite == "stress")]
+        if "igt" in suites:
+            items.append(igt.item())
+        if self.leaker:
+            items.append(guest.Item("planted.leak", 60, f"insmod /test/{LEAKER}"))
+        return items
+
+    def suite(self, item):
+        """The suite that an item of the plan belongs to."""
+        if item in self.programs:
+            return "stress" if self.programs[item].stress else "kselftest"
+        return item.partition(".")[0]
+
+    def files(self, suites):
+        chosen = {}
+        if "kunit" in suites:
+            chosen.update(kunit.files(self.modules.values()))
+        if {"kselftest", "stress"} & set(suites):
+            chosen.update(kselftest.files(self.programs.values()))
+        if "igt" in suites:
+            chosen.update(igt.files())
+        if self.leaker:
+            chosen[f"test/{LEAKER}"] = self.leaker
+        return chosen
+
+    def run(self, suites, ended):
+        """Boot as often as it takes to get through the plan; returns what stopped it, or None."""
+        rest, files = self.plan(suites), self.files(suites)
+        while rest:
+            number = len(self.boots) + 1
+            with steps.step(f"booting {self.kernel.name} {self.flavour}: {len(rest)} items"):
+                boot = guest.run(f"{self.kernel.name}-{self.flavour}-{number}", self.image.bzimage, files, rest,
+                                 ended=ended)
+            self.boots.append(boot)
+            if not boot.error:
+                return None
+            done = [item.name for item in rest if item.name in boot.status]
+            if not boot.running:
+                return boot.error       # not any test's doing: going on would not help
+            self.down[boot.running] = cause(boot) or boot.error
+            ended(boot, boot.running)
+            rest = [item for item in rest if item.name not in done and item.name != boot.running]
+        return None
+
+    @property
+    def last(self):
+        return self.boots[-1]
+
+
+def cause(boot):
+    """The first line on the console that explains a guest's end, without its time stamp."""
+    lines = [line for _, line in boot.splats()]
+    # A plain "kernel BUG at" says more than the trap it ends in.
+    lines.sort(key=lambda line: "kernel BUG at" not in line and "KASAN" not in line)
+    return lines[0].partition("] ")[2] if lines else ""
+
+
+class Queue:
+    """The patched kernel: every test has to pass."""
+
+    def __init__(self, session, results):
+        self.session = session
+        self.results = results
+        self.igt = {}
+
+    def add(self, suite, test, verdict, reason="", seconds=0.0):
+        self.results.add(self.session.kernel.name, suite, test, verdict, reason, seconds)
+
+    def run(self, suites):
+        session = self.session
+        error = session.run(suites, self.ended)
+        ran = {session.suite(item.name) for item in session.plan(suites)}
+        for suite in suites:
+            if suite not in ran and suite != "stress":
+                self.add(suite, "present", FAIL, "the woven tree has no test of this suite")
+        for suite in sorted(ran, key=SUITES.index):
+            self.close(suite, error)
+
+    def ended(self, boot, item):
+        suite, down = self.session.suite(item), self.session.down.get(item)
+        if suite == "kunit":
+            self.kunit(boot, item, down)
+        elif suite == "igt":
+            self.igt = igt.results(boot)
+            igt.keep(boot, self.igt, f"igt-{self.session.kernel.name}-queue")
+            self.judge_igt(down or timeout(boot, item))
+        else:
+            self.kselftest(boot, item, suite, down)
+
+    def kunit(self, boot, item, down):
+        module = item.removeprefix("kunit.")
+        if down:
+            self.add("kunit", f"{module}.ends", FAIL, down)
+            return
+        cases = kunit.parse(boot.log(item), boot.dir / f"{item}.tap")
+        for test, verdict, reason in cases:
+            self.add("kunit", test, verdict, reason, boot.seconds[item] / len(cases))
+        if not cases:
+            self.add("kunit", f"{module}.ends", FAIL, f"it ran no case; see {boot.dir}/out/{item}.log")
+        if boot.status[item]:
+            self.add("kunit", f"{module}.unloads", FAIL,
+                     timeout(boot, item) or f"loading or unloading it gave status {boot.status[item]}")
+
+    def kselftest(self, boot, item, suite, down):
+        program = self.session.programs[item]
+        reason = down or timeout(boot, item)
+        tap = kselftest.parse(boot.log(item), boot.status.get(item, 0))
+        took = boot.seconds.get(item, 0) / (len(tap.tests) or 1)
+        if not reason or tap.tests and tap.tests[0][0]:
+            for name, verdict, why in tap.tests:
+                self.add(suite, kselftest.test_id(program.name, name), verdict, why, took)
+        for why in [reason] if reason else tap.errors:
+            self.add(suite, f"{program.name}.ends", FAIL, why)
+
+    def judge_igt(self, down):
+        if down or not self.igt:
+            self.add("igt", "igt_runner", FAIL, down or "it left no results")
+        judged = [test for test in self.igt if test.startswith(igt.JUDGE + ".")]
+        for test in judged:
+            result, text, took = self.igt[test]
+            self.add("igt", test, PASS if result == "pass" else FAIL,
+                     "" if result == "pass" else f"{result}: {igt.reason(text)}", took)
+        if len(judged) != igt.SUBTESTS:
+            self.add("igt", f"{igt.JUDGE}.count", FAIL, f"{len(judged)} subtests of {igt.SUBTESTS} were run")
+
+    def compare(self, control):
+        """The other IGT tests: no worse than on the control kernel, whose results these are."""
+        for test, verdict, reason, took in igt.compared(self.igt, control):
+            self.add("igt", test, verdict, reason, took)
+
+    def close(self, suite, error):
+        """Two more tests of a suite: the console says nothing bad, and nothing is leaked."""
+        session = self.session
+        if error:
+            self.add(suite, "guest", FAIL, error)
+        lines = [(item, line) for boot in session.boots for item, line in boot.splats()
+                 if item is None or session.suite(item) == suite]
+        first = "; ".join(f"{item or 'boot'}: {line}" for item, line in lines[:1])
+        self.add(suite, "console-clean", FAIL if lines else PASS,
+                 f"{len(lines)} lines, first {first}; see {session.last.dir}/console.log" if lines else "")
+        # A guest that went down took its leaks with it; that test has failed already.
+        found = [boot.leaks for boot in session.boots if boot.leaks is not None]
+        leaks = "".join(found).strip()
+        self.add(suite, "kmemleak", PASS if found and not leaks else FAIL,
+                 leaks.splitlines()[0] if leaks else "" if found else "no guest came to the end of its plan")
+
+
+class Off(Queue):
+    """The patched kernel with its toggles off."""
+
+    def add(self, suite, test, verdict, reason="", seconds=0.0):
+        super().add(suite, f"toggles-off.{test}", verdict, reason, seconds)
+
+    def no_code(self, own):
+        """None of the queue's own sources was compiled."""
+        objects = sorted(path[:-1] + "o" for path in own if path.startswith("drivers/") and path.endswith(".c"))
+        found = [path for path in objects if (self.session.image.obj / path).exists()]
+        self.add("kselftest", "no-code", FAIL if found or not objects else PASS, f"compiled: {' '.join(found)}" if found else "")
+
+
+class Control:
+    """The unpatched kernel, where failing is passing: a test that passes there tests nothing."""
+
+    def __init__(self, session, results, own, expected_modules):
+        self.session = session
+        self.results = results
+        self.own = own                          # files that the queue brings
+        self.expected_modules = expected_modules
+        self.igt = {}
+        self.judged = True
+
+    def run(self, suites, judged):
+        """Run @suites; unless @judged they only give IGT's results, for comparison."""
+        self.judged = judged
+        if judged:
+            self.session.leaker = next(path for path in self.session.image.modules if path.name == LEAKER)
+        self.session.programs = {name: program for name, program in self.session.programs.items()
+                                 if program.source in self.own and not program.stress}
+        error = self.session.run(suites, self.ended)
+        if not judged:
+            return
+        if error:
+            self.add("guest", FAIL, error)
+        for module in sorted(self.expected_modules - {kunit.name(path) for path in self.session.modules.values()}):
+            self.add(f"kunit.{module}", PASS, "absent")
+        found = "".join(boot.leaks or "" for boot in self.session.boots).count("unreferenced object")
+        self.add("planted.leak", PASS if found else FAIL,
+                 f"kmemleak found {found} planted leaks" if found else f"kmemleak did not find what {LEAKER} leaks")
+
+    def add(self, test, verdict, reason="", seconds=0.0):
+        self.results.add(self.session.kernel.name, "control", test, verdict, reason, seconds)
+
+    def ended(self, boot, item):
+        suite, down = self.session.suite(item), self.session.down.get(item)
+        if suite == "planted":
+            return      # judged when all is done
+        if suite == "igt":
+            self.igt = igt.results(boot)
+            igt.keep(boot, self.igt, f"igt-{self.session.kernel.name}-control")
+            tests = [(test, PASS if self.igt[test][0] == "pass" else FAIL) for test in self.igt
+                     if test.startswith(igt.JUDGE + ".")]
+            name = f"igt.{igt.JUDGE}"
+        elif suite == "kunit":
+            tests = [] if down else [case[:2] for case in kunit.parse(boot.log(item), boot.dir / f"{item}.tap")]
+            name = item
+        else:
+            tap = kselftest.parse(boot.log(item), boot.status.get(item, 0))
+            tests = [case[:2] for case in tap.tests]
+            name = item
+        if not self.judged:
+            return
+        splats = [line for where, line in boot.splats() if where == item]
+        self.judge(name, tests, down, splats, boot.seconds.get(item, 0))
+
+    def judge(self, name, tests, down, splats, took):
+        failed = [test for test, verdict in tests if verdict == FAIL]
+        if down:
+            self.add(name, PASS, f"it brought the kernel down, as it should: {down}", took)
+        elif failed:
+            self.add(name, PASS, f"{len(failed)} of {len(tests)} tests failed, as they should", took)
+        elif splats:
+            self.add(name, PASS, f"the kernel complained, as it should: {splats[0].partition('] ')[2]}", took)
+        elif not tests:
+            self.add(name, FAIL, "no test was run", took)
+        elif all(verdict == SKIP for _, verdict in tests):
+            self.add(name, FAIL, "all tests skipped, which shows nothing", took)
+        else:
+            self.add(name, FAIL, f"all {len(tests)} tests pass without the patches, so they test nothing", took)
+
+
+def timeout(boot, item):
+    """Why an item that the guest killed did not end by itself, or ""."""
+    return "it did not end in its time" if boot.status.get(item) in (137, 143) else ""
+
+
+def own_files(kernel):
+    """Paths of the new files that the queue brings to @kernel."""
+    return {path for woven in weave.woven(config.queue(), kernel) for path in woven.patch.new}

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`make check`: every test, quick ones first.
+
+    queue      the weaver's own tests, and what it promises, on the real queue
+    lint       checkpatch, sparse, kernel-doc (lint.py)
+    build      every commit builds (commits.py)
+    kunit, kselftest, igt, stress, control     in a guest (boots.py)
+"""
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+import boots
+import build
+import commits
+import config
+import debian
+import gitcmd
+import kselftest
+import kunit
+import lint
+import source
+import steps
+import tree
+from results import FAIL, PASS, SKIP, Results
+from steps import Failure
+
+SUITES = ("queue", "lint", "build", "kunit", "kselftest", "igt", "stress", "control")
+CLI = config.HERE / "cli.py"
+
+
+def main(kernels, suites):
+    suites = suites or list(SUITES)
+    unknown = [suite for suite in suites if suite not in SUITES]
+    if unknown:
+        raise Failure(f"no suite {' '.join(unknown)}; there is: {' '.join(SUITES)}")
+    suites = [suite for suite in SUITES if suite in suites]
+    debian.deps()
+    results = Results()
+    if "queue" in suites:
+        weaver_tests(results)
+    for kernel in kernels:
+        try:
+            check_kernel(kernel, suites, results)
+        except Failure as failure:
+            # The other kernels' results are still worth having.
+            steps.say(f"error: {failure}", file=sys.stderr)
+            results.add(kernel.name, "check", "preparation", FAIL, str(failure))
+    return results.finish()
+
+
+def check_kernel(kernel, suites, results):
+    queue = config.queue()
+    source.pristine(kernel)
+    tree.make(queue, kernel)
+    if "queue" in suites:
+        promises(kernel, results)
+    if "lint" in suites:
+        lint.check(kernel, results)
+    if "build" in suites:
+        commits.check(kernel, results)
+    guests = [suite for suite in boots.SUITES if suite in suites]
+    if guests or "control" in suites:
+        check_guests(kernel, guests, "control" in suites, results)
+
+
+def check_guests(kernel, suites, control, results):
+    # IGT's other tests are measured against the control kernel, so either asks for both.
+    queue_suites = list(suites)
+    control_suites = ["kunit", "kselftest", "igt"] if control else ["igt"] if "igt" in suites else []
+    own = boots.own_files(kernel)
+    image = build.kernel_image(kernel, "queue")
+    programs = kselftest.programs(image, config.BUILD / "log" / f"kselftest-{kernel.name}.log")
+    patched = boots.Queue(boots.Session(kernel, image, programs, "queue"), results)
+    if queue_suites:
+        patched.run(queue_suites)
+    if "kselftest" in suites:
+        toggles_off(kernel, programs, own, results)
+    if not control_suites:
+        return
+    tree.make_control(config.queue(), kernel)
+    plain = build.kernel_image(kernel, "control")
+    # The programs are the woven tree's: only the kernel differs.
+    unpatched = boots.Control(boots.Session(kernel, plain, programs, "control"), results, own,
+                              {kunit.name(module) for module in image.test_modules})
+    unpatched.run(control_suites, judged=control)
+    if "igt" in suites:
+        patched.compare(unpatched.igt)
+
+
+def toggles_off(kernel, programs, own, results):
+    """The woven kernel with its toggles off has none of the queue's code, and user space sees that."""
+    image = build.kernel_image(kernel, "off")
+    programs = [dataclasses.replace(program, tests=program.name.endswith(kselftest.ABSENT)) for program in programs]
+    off = boots.Off(boots.Session(kernel, image, programs, "off"), results)
+    off.no_code(own)
+    off.run(["kselftest"])
+
+
+def weaver_tests(results):
+    """The pytest suite, one result a test."""
+    report = config.BUILD / "pytest.xml"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    log = config.BUILD / "log" / "pytest.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    status, stdout, stderr = steps.attempt(
+        [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
+         config.HERE / "tests"], cwd=config.ROOT)
+    log.write_text(stdout + stderr, encoding="utf-8", errors="replace")
+    cases = list(ET.parse(report).iter("testcase")) if report.exists() else []
+    for case in cases:
+        problem = next((case.find(tag) for tag in ("failure", "error") if case.find(tag) is not None), None)
+        skipped = case.find("skipped")
+        verdict = FAIL if problem is not None else SKIP if skipped is not None else PASS
+        why = problem if problem is not None else skipped
+        results.add("-", "queue", f"{case.get('classname', '').split('.')[-1]}.{case.get('name')}", verdict,
+                    why.get("message", "") if why is not None else "", float(case.get("time", 0)))
+    if status and not any(result.verdict == FAIL for result in results.all):
+        results.add("-", "queue", "pytest", FAIL, f"exit status {status}; see {log}")
+
+
+def command(*args, env=None):
+    """One of the queue's own commands; returns (status, all that it printed)."""
+    status, stdout, stderr = steps.attempt([sys.executable, "-B", CLI, *args], cwd=config.ROOT, env=env)
+    return status, stdout + stderr
+
+
+def promises(kernel, results):
+    """What the weaver promises, tried on the real queue and the real kernel."""
+    for name, test in (("verify", verify), ("series-repeats", series_repeats), ("am-gives-tree", am_gives_tree),
+                       ("refresh-leaves-no-diff", refresh_leaves_no_diff)):
+        start = time.monotonic()
+        reason = test(kernel)
+        results.add(kernel.name, "queue", name, FAIL if reason else PASS, reason or "", time.monotonic() - start)
+
+
+def verify(_kernel):
+    status, output = command("verify")
+    return output.replace("\n", "; ") if status else None
+
+
+def series_repeats(kernel):
+    seen = set()
+    for env in ({"LC_ALL": "C", "TZ": "UTC"}, {"LC_ALL": "C.UTF-8", "TZ": "Asia/Kolkata", "HOME": "/nonexistent"}):
+        status, output = command("series", "--kernel", kernel.name, env=env)
+        if status:
+            return output.replace("\n", "; ")
+        digest = hashlib.sha256()
+        for path in sorted(kernel.out.glob("*.patch")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        seen.add(digest.hexdigest())
+    return None if len(seen) == 1 else "`make series` gives other bytes in another environment"
+
+
+def am_gives_tree(kernel):
+    """A user's clone, `make am`, and the tree that comes out."""
+    clone = kernel.build / "am"
+    shutil.rmtree(clone, ignore_errors=True)
+    git = gitcmd.own(kernel.build, config.queue())
+    git("clone", "--quiet", "--shared", kernel.pristine, clone)
+    try:
+        user = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "User", "GIT_AUTHOR_EMAIL": "user@example.org",
+                "GIT_COMMITTER_NAME": "User", "GIT_COMMITTER_EMAIL": "user@example.org"}
+        status, output = command("am", "--kdir", str(clone), env=user)
+        if status:
+            return output.replace("\n", "; ")
+        ours = gitcmd.own(kernel.tree, config.queue()).line("rev-parse", "HEAD^{tree}")
+        theirs = gitcmd.own(clone, config.queue()).line("rev-parse", "HEAD^{tree}")
+        return None if ours == theirs else "`make am` gives another tree than `make tree`"
+    finally:
+        shutil.rmtree(clone)
+
+
+def refresh_leaves_no_diff(kernel):
+    before = contents()
+    status, output = command("refresh", "--kernel", kernel.name)
+    if status:
+        return output.replace("\n", "; ")
+    after = contents()
+    changed = sorted(str(path) for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    return f"`make refresh` right after `make tree` changes {', '.join(changed)}" if changed else None
+
+
+def contents():
+    """{path: bytes} of what the repository holds, whether committed yet or not."""
+    listing = steps.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=config.ROOT)
+    paths = [config.ROOT / name for name in listing.split("\0") if name]
+    return {path: path.read_bytes() for path in paths if path.is_file()
+            and not path.is_relative_to(config.BUILD) and not path.is_relative_to(config.OUT)}

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The suite `build`: every commit of the woven tree builds, with all toggles on and with all off,
+for x86-64 and arm64, and brings no new warning.
+
+So whoever bisects through the queue, or takes a part of it, has a kernel that builds. To keep that
+in minutes only the subsystem and the objects of touched files are compiled; the whole kernel is
+built for the guest.
+"""
+
+import re
+import time
+from pathlib import Path
+
+import build
+import config
+import debian
+import gitcmd
+import steps
+from results import FAIL, PASS
+from steps import Failure
+
+SUBSYSTEM = "drivers/dma-buf/"
+CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compile-arm64.config",)}
+
+
+class Variant:
+    """One architecture with the toggles on or off, built incrementally from commit to commit."""
+
+    def __init__(self, tree, kernel, arch, toggles):
+        self.tree = tree
+        self.name = f"{arch}-{toggles}"
+        self.logs = config.BUILD / "log" / f"commits-{kernel.name}"
+        cross, env = ("", None) if arch == "x86_64" else debian.cross_compiler()
+        self.kbuild = build.Kbuild(tree, tree / f".obj-{self.name}", arch=arch, cross=cross, env=env)
+        self.options = {**build.wanted(CONFIGS[arch]),
+                        **build.wanted([build.TOGGLES], toggles=None if toggles == "on" else "n")}
+        self.toggles = build.wanted([build.TOGGLES])
+        self.known = set()      # warnings of the unpatched source
+
+    def make(self, number, targets, *words):
+        """Build @targets; returns the warnings. A failure names the first error of the compiler."""
+        log = self.logs / f"{number:04}-{self.name}.log"
+        self.kbuild.log = log
+        try:
+            self.compile(targets, *words)
+        except Failure as failure:
+            text = log.read_text(encoding="utf-8", errors="replace")
+            first = re.search(r"^.*\berror:.*$|\*\*\* No rule.*$", text, re.MULTILINE)
+            raise Failure(f"{self.name}: {first[0] if first else 'make failed'}; see {log}") from failure
+        text = log.read_text(encoding="utf-8", errors="replace")
+        # Without their place in the file, which the patches move.
+        return set(re.findall(r"^([^\s:]+):\d+(?::\d+)?: (warning: .*)$", text, re.MULTILINE))
+
+    def compile(self, targets, *words):
+        # Given a directory, make passes over objects that are named beside it (5.10).
+        for some in ([t for t in targets if t.endswith("/")], [t for t in targets if not t.endswith("/")]):
+            if some:
+                self.kbuild.make(*words, *some, what=f"building {self.name}")
+        missing = [target for target in targets if not (self.kbuild.obj / target).exists()]
+        if missing:
+            raise Failure(f"{self.name}: make did not build {' '.join(missing)}")
+
+    def start(self, number):
+        log = self.logs / f"{number:04}-{self.name}.log"
+        log.unlink(missing_ok=True)
+        self.kbuild.log = log
+        # The toggles appear in the course of the series.
+        self.kbuild.configure(self.options, optional=self.toggles)
+
+    def targets(self, paths):
+        """What make has to build for touched @paths: the subsystem, and single objects elsewhere."""
+        real = build.resolved(self.kbuild.obj)
+        # make DIRECTORY/ leaves modules out (5.10), so the subsystem's are named as well.
+        modules = [path for path in sources(self.tree, SUBSYSTEM) if setting(self.tree, path, real) == "m"]
+        others = [path for path in paths if path.endswith(".c") and path.startswith("drivers/")
+                  and not path.startswith(SUBSYSTEM) and (self.tree / path).exists()
+                  and setting(self.tree, path, real)]
+        return [SUBSYSTEM, *(path[:-1] + "o" for path in [*modules, *others])]
+
+
+def sources(tree, directory):
+    return sorted(str(path.relative_to(tree)) for path in (tree / directory).rglob("*.c"))
+
+
+def setting(tree, path, options):
+    """"y", "m" or "": what a source file is in a kernel with @options, by the obj-$(CONFIG_...) lines above it."""
+    value, path = "y", Path(path)
+    for directory in path.parents:
+        makefile = tree / directory / "Makefile"
+        if not makefile.exists():
+            continue
+        # The object itself, or a directory on the way to it: file.o, amd/amdgpu/.
+        inside = path.with_suffix(".o").relative_to(directory)
+        names = {str(inside), *(f"{parent}/" for parent in inside.parents)}
+        for line in makefile.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+            match = re.match(r"\S+-\$\((CONFIG_\w+)\)\s*[+:]?=(.*)", line)
+            if match and names & set(match[2].split()):
+                found = options.get(match[1], "")
+                if not found:
+                    return ""
+                value = "m" if "m" in (value, found) else "y"
+    return value
+
+
+def checkout(kernel):
+    """A clone of the woven tree to move about in; returns (git, ids from the first patch to the last)."""
+    path = kernel.build / "commits"
+    queue = config.queue()
+    if not path.exists():
+        gitcmd.own(kernel.build, queue)("clone", "--quiet", "--shared", "--no-checkout", kernel.tree, path)
+    git = gitcmd.own(path, queue)
+    git("fetch", "--quiet", "--force", kernel.tree, "refs/heads/queue:refs/remotes/origin/queue",
+        "refs/tags/base:refs/tags/base")
+    ids = git.line("rev-list", "--reverse", "base..origin/queue").split()
+    return git, ids
+
+
+def touched(git, commit):
+    return git.line("diff-tree", "-r", "--no-commit-id", "--name-only", commit).split("\n")
+
+
+def check(kernel, results):
+    git, ids = checkout(kernel)
+    everything = sorted({path for commit in ids for path in touched(git, commit)})
+    git("checkout", "--quiet", "--force", "--detach", "base")
+    tree = git.directory
+    variants = [Variant(tree, kernel, arch, toggles) for arch in CONFIGS for toggles in ("on", "off")]
+    with steps.step(f"building what the queue touches, unpatched, {len(variants)} times"):
+        for variant in variants:
+            variant.start(0)
+            variant.known = variant.make(0, variant.targets(everything))
+    compiled = set()
+    for number, commit in enumerate(ids, 1):
+        start = time.monotonic()
+        git("checkout", "--quiet", "--force", "--detach", commit)
+        subject = git.line("log", "-1", "--format=%f", commit)
+        problems = []
+        for variant in variants:
+            try:
+                variant.start(number)
+                targets = variant.targets(touched(git, commit))
+                compiled.update(targets)
+                new = variant.make(number, targets) - variant.known
+                problems += [f"{variant.name}: {path}: {text}" for path, text in sorted(new)]
+            except Failure as failure:
+                problems.append(str(failure).splitlines()[0])
+        results.add(kernel.name, "build", f"{number:04}-{subject}", FAIL if problems else PASS,
+                    problems[0] if problems else "", time.monotonic() - start)
+    coverage(kernel, everything, compiled, tree, results)
+    for variant in variants:
+        if variant.name.endswith("-on"):
+            pedantic(kernel, git, variant, len(ids) + 1, results)
+
+
+def coverage(kernel, paths, compiled, tree, results):
+    """Every touched source file was compiled by some variant, or the suite says nothing about it."""
+    missed = [path for path in paths if path.endswith(".c") and path.startswith("drivers/") and (tree / path).exists()
+              and not path.startswith(SUBSYSTEM) and path[:-1] + "o" not in compiled]
+    results.add(kernel.name, "build", "coverage", FAIL if missed else PASS,
+                f"never compiled: {' '.join(missed)}; add its option to configs/compile-*.config" if missed else "")
+
+
+def pedantic(kernel, git, variant, number, results):
+    """The queue's own files give no warning with W=1 either."""
+    new = git.line("diff", "--name-only", "--diff-filter=A", "--no-renames", "base", "HEAD").split("\n")
+    own = [path for path in new if path.startswith("drivers/") and path.endswith(".c")]
+    if not own:
+        return
+    real = build.resolved(variant.kbuild.obj)
+    objects = [path[:-1] + "o" for path in own if setting(variant.tree, path, real)]
+    start = time.monotonic()
+    try:
+        (variant.logs / f"{number:04}-{variant.name}.log").unlink(missing_ok=True)
+        warnings = variant.make(number, objects, "W=1")
+        problems = [f"{path}: {text}" for path, text in sorted(warnings)
+                    if any(path.endswith(mine) for mine in own)]
+    except Failure as failure:
+        problems = [str(failure).splitlines()[0]]
+    results.add(kernel.name, "build", f"W=1-{variant.name}", FAIL if problems else PASS,
+                problems[0] if problems else "", time.monotonic() - start)

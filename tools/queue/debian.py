@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Everything that comes from Debian: programs for this machine, and packages of other suites.
+
+Programs are installed in the ordinary way. Packages of other suites (kernel sources, IGT, sparse)
+and those that would push others off the machine (the cross compiler conflicts with gcc-multilib)
+are downloaded through an apt configuration of our own under build/apt and unpacked under build/;
+the system's package database is not touched, and no privilege is needed.
+
+Where the mirror is, is the machine's business: it is read from its own apt configuration.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import config
+import steps
+from steps import Failure
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+IGT_SUITE = "forky"         # the first suite that has IGT 2.5 and its tests
+SPARSE_SUITE = "forky"      # older ones silently check nothing on a new kernel
+
+# What a plain Debian machine lacks, by what needs it.
+PACKAGES = (
+    # kernel builds
+    "build-essential", "flex", "bison", "bc", "libelf-dev", "libssl-dev", "kmod", "cpio", "rsync",
+    "xz-utils", "zstd", "ccache", "perl", "python3", "binutils",
+    # 32-bit test programs
+    "gcc-multilib",
+    # the queue itself and its tests
+    "git", "python3-pytest", "codespell", "coccinelle", "python3-git", "python3-ply",
+    # guests
+    "qemu-system-x86", "busybox-static",
+)
+
+
+def installed(packages):
+    """The set of those @packages that are installed."""
+    status, stdout, _ = steps.attempt(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n",
+                                       *packages])
+    if status not in (0, 1):    # 1: some are unknown to dpkg
+        raise Failure("dpkg-query does not work: this needs a Debian machine (12 or newer)")
+    return {line.split()[0] for line in stdout.splitlines() if line.endswith(" installed")}
+
+
+def deps():
+    """Install what is missing; say and do nothing if nothing is."""
+    missing = sorted(set(PACKAGES) - installed(PACKAGES))
+    if not missing:
+        return
+    root = []
+    if os.geteuid():
+        if not shutil.which("sudo"):
+            raise Failure("these packages are missing, and there is no sudo to install them; as root:\n"
+                          f"    apt-get install {' '.join(missing)}")
+        root = ["sudo"]
+    log = config.BUILD / "log" / "deps.log"
+    apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"]
+    with steps.step(f"installing {' '.join(missing)}"):
+        steps.run([*apt, "update"], log=log, what="reading the package lists")
+        steps.run([*apt, "install", "--yes", "--no-install-recommends", *missing], log=log,
+                  what="installing packages")
+
+
+def targets():
+    """(site, release) of every Debian package list in the machine's own apt configuration."""
+    lines = steps.run(["apt-get", "indextargets", "--format", "$(SITE)|$(RELEASE)|$(COMPONENT)",
+                       "Created-By: Packages"], what="asking apt for its sources").splitlines()
+    found = [line.split("|") for line in lines]
+    # The keyring signs Debian's own lists only; others' (a browser's, say) have other components
+    # or other releases, and are passed over below.
+    return [(site, release) for site, release, component in found if component == "main"]
+
+
+def codename():
+    for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            return line.partition("=")[2].strip('"')
+    raise Failure("/etc/os-release has no VERSION_CODENAME: this needs a released Debian")
+
+
+def sites():
+    """(site of the main archive, site of the security archive)."""
+    known = targets()
+    names = (codename(), "stable", "oldstable", "testing", "sid", "unstable")
+    main = next((site for site, release in known if release in names), None)
+    if main is None:
+        raise Failure(f"apt has no source for Debian {codename()}: `apt-get indextargets` lists none; "
+                      "add one to /etc/apt/sources.list")
+    security = next((site for site, release in known if "-security" in release), None)
+    return main, security or main.rstrip("/") + "-security"
+
+
+def suites():
+    wanted = [kernel.suite for kernel in config.kernels()]
+    wanted += [config.TOOLS["suite"], IGT_SUITE, SPARSE_SUITE, codename()]
+    return sorted(set(wanted))
+
+
+class Apt:
+    """apt with lists, cache and state of its own, in which nothing is installed."""
+
+    def __init__(self):
+        self.dir = config.BUILD / "apt"
+        self.conf = self.dir / "apt.conf"
+        self.log = config.BUILD / "log" / "apt.log"
+        self.fresh = False
+
+    def sources(self):
+        main, security = sites()
+        return "".join(f"deb [signed-by={KEYRING}] {security if '-security' in suite else main} {suite} main\n"
+                       for suite in suites())
+
+    def setup(self):
+        """Write the configuration and read the package lists, once a run."""
+        if self.fresh:
+            return
+        if not Path(KEYRING).exists():
+            raise Failure(f"{KEYRING} is missing; install debian-archive-keyring")
+        for name in ("lists/partial", "cache/archives/partial", "state", "empty"):
+            (self.dir / name).mkdir(parents=True, exist_ok=True)
+        (self.dir / "status").write_text("", encoding="utf-8")
+        (self.dir / "sources.list").write_text(self.sources(), encoding="utf-8")
+        # A suite out of support keeps its last Release file, which expires: the signature still
+        # holds. The system's own configuration (a proxy, say) is read as well.
+        self.conf.write_text(f'''\
+Dir::State "{self.dir}/state";
+Dir::State::lists "{self.dir}/lists";
+Dir::State::status "{self.dir}/status";
+Dir::Cache "{self.dir}/cache";
+Dir::Etc::sourcelist "{self.dir}/sources.list";
+Dir::Etc::sourceparts "{self.dir}/empty";
+Dir::Etc::preferences "{self.dir}/empty/preferences";
+Dir::Etc::preferencesparts "{self.dir}/empty";
+Acquire::Check-Valid-Until "false";
+Acquire::Check-Date "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+APT::Architecture "amd64";
+APT::Install-Recommends "false";
+APT::Sandbox::User "root";
+''', encoding="utf-8")
+        with steps.step("reading the package lists of other suites"):
+            self.run("apt-get", "update", "--error-on=any")
+        self.fresh = True
+
+    def run(self, *cmd, cwd=None):
+        return steps.run(cmd, cwd=cwd, env={"APT_CONFIG": self.conf}, log=self.log,
+                         what="getting packages")
+
+    def read(self, *cmd):
+        return steps.run(cmd, env={"APT_CONFIG": self.conf}, what="asking apt")
+
+    def versions(self, packages, suite):
+        """{package: its newest version in @suite}."""
+        self.setup()
+        found = {}
+        for line in self.read("apt-cache", "madison", *packages).splitlines():
+            name, version, source = (field.strip() for field in line.split("|"))
+            if f" {suite}/" in source:
+                found.setdefault(name, version)     # the newest is listed first
+        missing = sorted(set(packages) - set(found))
+        if missing:
+            raise Failure(f"{suite} has no package {' '.join(missing)}; does kernels.toml still name "
+                          "the right suite?")
+        return found
+
+    def fetch(self, packages, suite, dest):
+        """Download @packages of @suite and unpack them into the new directory @dest."""
+        wanted = [f"{package}={version}" for package, version in self.versions(packages, suite).items()]
+        debs = self.dir / "debs" / dest.name
+        shutil.rmtree(debs, ignore_errors=True)
+        debs.mkdir(parents=True)
+        self.run("apt-get", "download", *wanted, cwd=debs)
+        # Appears under its name only when complete, so that an interrupted run starts over.
+        part = dest.with_name(dest.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for deb in sorted(debs.iterdir()):
+            steps.run(["dpkg-deb", "-x", deb, part], what=f"unpacking {deb.name}")
+        shutil.rmtree(dest, ignore_errors=True)
+        part.rename(dest)
+        shutil.rmtree(debs)
+        return dest
+
+    def closure(self, packages, suite):
+        """@packages and everything that they depend on, from @suite."""
+        self.setup()
+        # Nothing is installed in this configuration, so what apt would install is the closure.
+        text = self.read("apt-get", "--simulate", "-t", suite, "install", *packages)
+        return sorted(line.split()[1] for line in text.splitlines() if line.startswith("Inst "))
+
+
+APT = Apt()
+
+
+def fetch(packages, suite, dest):
+    return APT.fetch(packages, suite, Path(dest))
+
+
+def closure(packages, suite):
+    return APT.closure(packages, suite)
+
+
+def newest(package, suite):
+    return APT.versions([package], suite)[package]
+
+
+def cross_compiler():
+    """The arm64 compiler in build/cross: the prefix of its programs, and the environment they need."""
+    root = config.BUILD / "cross"
+    if not root.exists():
+        with steps.step("getting the arm64 cross compiler"):
+            # What it shares with this machine's own compiler of the same version is installed.
+            packages = [name for name in closure(["gcc-aarch64-linux-gnu"], codename())
+                        if "aarch64-linux-gnu" in name or name.endswith("-arm64-cross")]
+            fetch(packages, codename(), root)
+    return root / "usr/bin/aarch64-linux-gnu-", {"LD_LIBRARY_PATH": root / "usr/lib/x86_64-linux-gnu"}
+
+
+def sparse():
+    """Command of a sparse that understands new kernels, with the C library it was built for."""
+    root = config.BUILD / "sparse"
+    if not (root / "usr" / "bin" / "sparse").exists():
+        with steps.step(f"getting sparse from {SPARSE_SUITE}"):
+            fetch(["sparse", "libc6"], SPARSE_SUITE, root)
+    loader = next(root.glob("**/ld-linux-x86-64.so.2"))
+    libraries = root / "usr" / "lib" / "x86_64-linux-gnu"
+    return [loader, "--library-path", libraries, root / "usr" / "bin" / "sparse"]

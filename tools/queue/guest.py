@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Boots a kernel in QEMU, with static programs in an initramfs, and runs a plan of commands in it.
+
+Nothing that the guest says of itself is believed without an end marker: a guest that stops early,
+runs another plan, or hangs is an error, never a pass. guest/init is the other side.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import config
+from steps import Failure
+
+INIT = config.HERE / "guest" / "init"
+CMDLINE = ("console=ttyS0 panic=-1 oops=panic printk.devkmsg=on mitigations=off tsc=reliable "
+           "kasan_multi_shot")
+BOOT_SECONDS = 120      # under TCG on a slow machine; 5 are usual
+LEAK_SECONDS = 300      # for kmemleak's scans; 30 are usual
+GRACE_SECONDS = 60      # beyond an item's own limit, which the guest enforces
+PROBE_SECONDS = 15
+
+# What a healthy kernel never prints.
+SPLAT = re.compile(r"""
+    WARNING: | BUG: | \bBUG\ at\b | \bOops\b | general\ protection | Kernel\ panic | KASAN | UBSAN
+    | possible\ (circular|recursive|irq)\ lock | inconsistent\ lock\ state | bad\ unlock\ balance
+    | held\ lock\ freed | lock\ held\ when\ returning | suspicious\ RCU | detected\ stall
+    | rcu.*stall | unreferenced\ object | new\ suspected\ memory\ leaks | refcount_t
+    | sleeping\ function\ called | scheduling\ while\ atomic | ODEBUG | list_(add|del)\ corruption
+    | page\ allocation\ failure | blocked\ for\ more\ than | soft\ lockup | hard\ LOCKUP
+    | Bad\ page\ state | Kernel\ memory\ leak\ detector\ disabled | turning\ off\ the\ locking
+""", re.VERBOSE)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of the plan: @command for sh, which has @seconds."""
+
+    name: str
+    seconds: int
+    command: str
+
+
+@dataclass
+class Boot:
+    """What came of one boot. @error is None if the whole plan ran and the guest ended as it should."""
+
+    dir: Path
+    error: str | None = None
+    status: dict = field(default_factory=dict)      # item -> exit status
+    seconds: dict = field(default_factory=dict)     # item -> time it took
+    running: str | None = None                      # the item that did not end
+
+    @property
+    def console(self):
+        return (self.dir / "console.log").read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def leaks(self):
+        """What kmemleak reported after the plan; None if the guest did not come that far."""
+        path = self.dir / "out" / "kmemleak.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+
+    def log(self, item):
+        path = self.dir / "out" / f"{item}.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def path(self, item):
+        """Directory that an item left beside its log."""
+        return self.dir / "out" / item
+
+    def splats(self):
+        """(item or None, line) of every console line that a healthy kernel does not print."""
+        found, item = [], None
+        for line in self.console.splitlines():
+            marker = re.search(r"guest: (START|END) (\S+)", line)
+            if marker:
+                item = marker[2] if marker[1] == "START" else None
+            elif SPLAT.search(line):
+                found.append((item, line.strip()))
+        return found
+
+
+def initramfs(dest, files, plan, leaks=True):
+    """Pack busybox, guest/init, the @files {path in the guest: path here} and the @plan.
+
+    With @leaks the guest has kmemleak scan its memory after the plan, which takes half a minute.
+    """
+    root = dest.with_suffix(".root")
+    shutil.rmtree(root, ignore_errors=True)
+    for name in ("bin", "dev", "proc", "sys", "tmp", "out", "etc", "test"):
+        (root / name).mkdir(parents=True)
+    busybox = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
+    if busybox is None:
+        raise Failure("no busybox; run `make deps`")
+    shutil.copy(busybox, root / "bin" / "busybox")
+    shutil.copy(INIT, root / "init")
+    (root / "init").chmod(0o755)
+    for target, source in files.items():
+        path = root / target.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, path)
+    for item in plan:
+        if not re.fullmatch(r"[\w.+-]+", item.name) or "\n" in item.command:
+            raise Failure(f"the plan's item {item.name!r} needs a plain name and a command of one line")
+    (root / "plan").write_text("".join(f"{i.name}\t{i.seconds}\t{i.command}\n" for i in plan), encoding="utf-8")
+    if leaks:
+        (root / "leaks").touch()
+    names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+    with open(dest, "wb") as file:
+        pack = subprocess.Popen(["cpio", "--quiet", "-o", "-H", "newc", "--owner=0:0"], cwd=root,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        squeeze = subprocess.Popen(["gzip", "-1"], stdin=pack.stdout, stdout=file)
+        pack.stdin.write("\n".join(names).encode())
+        pack.stdin.close()
+        if pack.wait() or squeeze.wait():
+            raise Failure(f"cannot pack {dest}")
+    shutil.rmtree(root)
+
+
+class Machine:
+    """A running QEMU; a context manager, so that none is left behind."""
+
+    def __init__(self, where, image, ramdisk, accel, append=""):
+        self.where = where
+        cpu = "host" if accel == "kvm" else "qemu64"
+        self.cmd = [
+            "qemu-system-x86_64", "-M", "pc", "-accel", "kvm" if accel == "kvm" else "tcg,thread=multi",
+            "-cpu", cpu, "-smp", "2,sockets=2", "-m", "1024", "-nodefaults", "-display", "none", "-no-reboot",
+            "-kernel", image, "-initrd", ramdisk, "-append", f"{CMDLINE} {append}".strip(),
+            "-serial", f"file:{where}/console.log", "-serial", f"file:{where}/verdicts",
+            "-serial", f"file:{where}/out.tar",
+        ]
+
+    def __enter__(self):
+        for name in ("console.log", "verdicts", "out.tar"):
+            (self.where / name).write_bytes(b"")
+        try:
+            self.process = subprocess.Popen([str(word) for word in self.cmd], stdin=subprocess.DEVNULL,
+                                            stdout=open(self.where / "qemu.log", "wb"),
+                                            stderr=subprocess.STDOUT)
+        except FileNotFoundError as error:
+            raise Failure("qemu-system-x86_64 is not installed; run `make deps`") from error
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def lines(self):
+        """Complete lines of verdicts so far."""
+        text = (self.where / "verdicts").read_text(encoding="utf-8", errors="replace")
+        return text.replace("\r", "").split("\n")[:-1]
+
+    def ended(self):
+        return self.process.poll() is not None
+
+
+def kvm_works(image):
+    """Whether a guest boots under KVM here. A /dev/kvm that opens may still hang guests."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    where = config.BUILD / "guest" / "probe"
+    where.mkdir(parents=True, exist_ok=True)
+    known = where / "verdict"
+    machine_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    if known.exists() and known.read_text(encoding="ascii").startswith(machine_id):
+        return known.read_text(encoding="ascii").endswith("yes")
+    initramfs(where / "initramfs.gz", {}, [], leaks=False)
+    works = False
+    with Machine(where, image, where / "initramfs.gz", "kvm") as machine:
+        end = time.monotonic() + PROBE_SECONDS
+        while not works and time.monotonic() < end and not machine.ended():
+            time.sleep(0.2)
+            works = "BOOT" in machine.lines()
+    known.write_text(f"{machine_id} {'yes' if works else 'no'}", encoding="ascii")
+    return works
+
+
+def unpack(where):
+    """Unpack what results arrived; returns nothing, the files are in @where/out."""
+    try:
+        with tarfile.open(where / "out.tar", ignore_zeros=True) as tar:
+            for member in tar:
+                if member.name.startswith("/") or ".." in Path(member.name).parts:
+                    continue
+                if member.isfile() or member.isdir():
+                    tar.extract(member, where / "out", set_attrs=False)
+    except tarfile.TarError:
+        pass    # nothing yet, or the last one is cut: whoever needs its log finds it missing
+
+
+def run(name, image, files, plan, *, append="", ended=None, leaks=True):
+    """Boot @image and run the @plan; return a Boot.
+
+    @name: directory of this boot's files under build/guest. @ended(boot, item): called as each item
+    ends, when its log is already there.
+    """
+    where = config.BUILD / "guest" / name
+    shutil.rmtree(where, ignore_errors=True)
+    (where / "out").mkdir(parents=True)
+    ramdisk = where / "initramfs.gz"
+    initramfs(ramdisk, files, plan, leaks)
+    boot = Boot(where)
+    accel = "kvm" if kvm_works(image) else "tcg"
+    with Machine(where, image, ramdisk, accel, append) as machine:
+        boot.error = follow(machine, boot, plan, ended)
+    unpack(where)
+    return boot
+
+
+def follow(machine, boot, plan, ended):
+    """Read the verdicts until the guest is done; return what went wrong, or None."""
+    expected = ["BOOT"]
+    for item in plan:
+        expected += [f"START {item.name}", f"END {item.name}"]
+    expected.append(f"DONE {len(plan)}")
+    limits = {f"END {item.name}": item.seconds + GRACE_SECONDS for item in plan}
+    limits[expected[-1]] = LEAK_SECONDS
+    seen, since = 0, time.monotonic()
+    while True:
+        ended_already = machine.ended()     # before reading: what it wrote last is then read
+        lines = machine.lines()
+        for line in lines[seen:]:
+            if seen >= len(expected):
+                return f"the guest says {line!r} after the end of its plan"
+            word = line.rsplit(" ", 1)[0] if line.startswith("END ") else line
+            if word != expected[seen]:
+                return f"the guest says {line!r} where {expected[seen]!r} is due"
+            seen += 1
+            now = time.monotonic()
+            kind, _, rest = line.partition(" ")
+            if kind == "START":
+                boot.running = rest
+            elif kind == "END":
+                item, status = rest.rsplit(" ", 1)
+                boot.status[item], boot.seconds[item] = int(status), now - since
+                boot.running = None
+                if ended:
+                    unpack(boot.dir)
+                    ended(boot, item)
+            since = now
+        if seen == len(expected):
+            return None
+        due = expected[seen]
+        place = f"in {boot.running}" if boot.running else f"before {due!r}"
+        if ended_already:
+            return f"the guest stopped {place}; see {boot.dir}/console.log"
+        if time.monotonic() - since > limits.get(due, BOOT_SECONDS):
+            return f"the guest hangs {place}; see {boot.dir}/console.log"
+        time.sleep(0.1)

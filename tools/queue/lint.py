@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`make lint`: checkpatch on every woven patch, sparse and kernel-doc on every file they touch, and the
+queue's own Coccinelle rules.
+
+Each checker is first shown a planted fault (lint/): one that finds nothing there is blind, as an
+old sparse is on a new kernel, and its silence about the queue would say nothing.
+"""
+
+import re
+import sys
+import time
+
+import commits
+import config
+import debian
+import source
+import steps
+import tree
+import weave
+from results import FAIL, PASS, Results
+
+PLANTED = config.HERE / "lint"
+
+# What checkpatch is told to pass over, and why.
+IGNORED = {
+    "FILE_PATH_CHANGES": "new files are covered by our MAINTAINERS entry, a patch of its own in the series",
+    "ALLOC_WITH_SIZEOF": "it asks for kzalloc_obj(), which only the newest kernels have",
+    "UNKNOWN_COMMIT_ID": "commits are upstream's, which a tree made from Debian's source does not have",
+}
+
+
+def main(kernels):
+    debian.deps()
+    results = Results()
+    for kernel in kernels:
+        source.pristine(kernel)
+        tree.make(config.queue(), kernel)
+        check(kernel, results)
+    return results.finish()
+
+
+def check(kernel, results):
+    Lint(kernel, results).run()
+
+
+class Lint:
+    def __init__(self, kernel, results):
+        self.kernel = kernel
+        self.results = results
+        self.tools = source.tools_tree()
+        self.log = config.BUILD / "log" / f"lint-{kernel.name}.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.write_text("", encoding="utf-8")
+
+    def run(self):
+        self.checkpatch()
+        git, ids = commits.checkout(self.kernel)
+        names = git.line("diff", "--name-status", "--no-renames", "base", "origin/queue").splitlines()
+        touched = {path: kind for kind, path in (line.split("\t") for line in names)}
+        self.sparse(git, ids, touched)
+        self.kernel_doc(git, touched)
+        self.coccinelle(touched)
+
+    def add(self, test, problems, start):
+        self.results.add(self.kernel.name, "lint", test, FAIL if problems else PASS,
+                         f"{len(problems)}, first: {problems[0]}; see {self.log}" if problems else "",
+                         time.monotonic() - start)
+
+    def keep(self, title, text):
+        with open(self.log, "a", encoding="utf-8", errors="replace") as file:
+            file.write(f"--- {title}\n{text}\n")
+
+    def planted(self, checker, problems):
+        self.results.add(self.kernel.name, "lint", f"{checker}.planted", PASS if problems else FAIL,
+                         "" if problems else f"{checker} does not report a fault that is there")
+
+    # checkpatch
+
+    def checkpatch(self):
+        found = " ".join(self.complaints(PLANTED / "checkpatch.diff"))
+        self.planted("checkpatch", "CHECK:COMPARISON_TO_NULL" in found and "TYPO_SPELLING" in found)
+        for path in weave.write(config.queue(), self.kernel):
+            start = time.monotonic()
+            self.add(f"checkpatch.{path.name}", self.complaints(path), start)
+
+    def complaints(self, patch):
+        """Lines of errors, warnings and checks; --strict ones count as much as the others."""
+        status, stdout, stderr = steps.attempt(
+            [self.tools / "scripts/checkpatch.pl", f"--root={self.kernel.tree}", "--strict", "--codespell",
+             "--no-signoff", "--show-types", "--no-summary", "--color=never", "--ignore", ",".join(IGNORED), patch],
+            cwd=self.kernel.tree)
+        self.keep(f"checkpatch {patch.name}", stdout + stderr)
+        lines = stdout.splitlines()
+        found = []
+        for number, line in enumerate(lines):
+            if re.match(r"(ERROR|WARNING|CHECK):", line):
+                place = re.match(r"#\d+: (FILE: )?(.*)", lines[number + 1]) if number + 1 < len(lines) else None
+                found.append(f"{line} {place[2] if place else ''}".strip())
+        if status and not found:
+            found = (stderr or stdout).strip().splitlines()[-1:] or [f"exit status {status}"]
+        return found
+
+    # sparse
+
+    def sparse(self, git, ids, touched):
+        """Warnings of the woven tree that the unpatched one does not have, for each touched source."""
+        command = debian.sparse()
+        text = "".join(steps.attempt([*command, PLANTED / "sparse.c"])[1:])
+        self.planted("sparse", re.findall("address spaces", text))
+        sources = [path for path in touched if path.endswith(".c") and path.startswith("drivers/")]
+        before, after, checked = set(), set(), set()
+        with steps.step("sparse on the unpatched and the woven sources"):
+            for commit, found in (("base", before), ("origin/queue", after)):
+                git("checkout", "--quiet", "--force", "--detach", commit)
+                for arch in commits.CONFIGS:
+                    variant = commits.Variant(git.directory, self.kernel, arch, "on")
+                    variant.start(9000)
+                    output = self.run_sparse(variant, variant.targets(sources), command)
+                    found.update(re.findall(r"^([^\s:]+\.[ch]):\d+:\d+: ((?:warning|error): .*)$", output, re.MULTILINE))
+                    if found is after:
+                        checked.update(re.findall(r"^  CHECK   (?:\.\./)?(\S+)$", output, re.MULTILINE))
+        start = time.monotonic()
+        new = sorted(after - before)
+        for path in sorted(path for path in touched if path.endswith((".c", ".h")) and path.startswith(("drivers/", "include/"))):
+            problems = [f"{where}: {text}" for where, text in new if where.removeprefix("../").endswith(path)]
+            if path in sources and touched[path] != "D" and path not in checked:
+                problems.append("sparse never saw it; add its option to configs/compile-*.config")
+            if path in sources or problems:
+                self.add(f"sparse.{path}", problems, start)
+
+    def run_sparse(self, variant, targets, command):
+        log = variant.kbuild.log
+        status = log.stat().st_size if log.exists() else 0
+        variant.compile(targets, "C=2", f"CHECK={' '.join(map(str, command))}")
+        output = log.read_bytes()[status:].decode("utf-8", "replace")
+        self.keep(f"sparse {variant.name}", output)
+        return output
+
+    # kernel-doc
+
+    def kernel_doc(self, git, touched):
+        self.planted("kernel-doc", self.doc_warnings(PLANTED, "kernel-doc.h"))
+        paths = [path for path, kind in touched.items() if kind != "D" and path.endswith((".c", ".h"))
+                 and path.startswith(("drivers/", "include/"))]
+        for path in sorted(paths):
+            start = time.monotonic()
+            now = self.doc_warnings(git.directory, path)
+            # A warning may name the line, which the patches move: numbers tell, for an edited file.
+            old = [] if touched[path] == "A" else self.doc_warnings(self.kernel.pristine, path)
+            self.add(f"kernel-doc.{path}", now if len(now) > len(old) else [], start)
+
+    def doc_warnings(self, root, path):
+        _, stdout, stderr = steps.attempt([sys.executable, "-B", self.tools / "scripts/kernel-doc", "-none", root / path],
+                                          cwd=root)
+        text = stdout + stderr
+        self.keep(f"kernel-doc {root / path}", text)
+        return [line for line in text.splitlines() if re.search(r"\b(warning|error)\b", line, re.IGNORECASE)]
+
+    # coccinelle
+
+    def coccinelle(self, touched):
+        """Each rule of the queue finds something in the unpatched drivers, and nothing in the woven ones."""
+        for rule in sorted(path for path, kind in touched.items() if path.endswith(".cocci") and kind == "A"):
+            name = rule.rpartition("/")[2]
+            self.planted(f"coccinelle.{name}", self.matches(rule, self.kernel.pristine))
+            start = time.monotonic()
+            self.add(f"coccinelle.{name}", self.matches(rule, self.kernel.tree), start)
+
+    def matches(self, rule, tree):
+        output = steps.run(["spatch", "--very-quiet", "-D", "report", "--no-includes", "--cocci-file",
+                            config.ROOT / rule, "--dir", tree / "drivers"], what=f"running {rule}")
+        self.keep(f"coccinelle {rule} on {tree}", output)
+        return output.splitlines()

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Configurations, and which objects a touched file means."""
+
+import pytest
+
+import build
+import commits
+from steps import Failure
+
+
+def test_the_toggles_can_be_turned_off():
+    on, off = build.wanted([build.TOGGLES]), build.wanted([build.TOGGLES], toggles="n")
+    assert on and set(on) == set(off) and set(off.values()) == {"n"}
+
+
+def test_a_fragment_with_a_typo(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "CONFIGS", tmp_path)
+    (tmp_path / "x.config").write_text("CONFIG_A=y\n# CONFIG_B is not set\n# words\nCONFIG_C\n")
+    with pytest.raises(Failure, match="CONFIG_C"):
+        build.wanted(["x.config"])
+
+
+def test_what_a_source_file_is_built_as(tmp_path):
+    deep = tmp_path / "drivers" / "gpu" / "drm" / "gadget"
+    deep.mkdir(parents=True)
+    (deep / "Makefile").write_text("gadget-y := \\\n\ta.o \\\n\tb.o\nobj-$(CONFIG_GADGET) += gadget.o\n"
+                                   "obj-$(CONFIG_GADGET_TEST) += test.o\n")
+    (deep.parent / "Makefile").write_text("obj-$(CONFIG_DRM) += other/ \\\n\tdrm.o\n")
+    # A directory two levels down.
+    (deep.parent.parent / "Makefile").write_text("obj-$(CONFIG_GADGET) += drm/gadget/\n")
+
+    def setting(name, **options):
+        return commits.setting(tmp_path, f"drivers/gpu/drm/gadget/{name}.c", options)
+
+    assert setting("a", CONFIG_GADGET="y") == "y"
+    assert setting("a", CONFIG_GADGET="m") == "m"
+    assert setting("a") == ""
+    assert setting("test", CONFIG_GADGET="y") == ""
+    assert setting("test", CONFIG_GADGET="y", CONFIG_GADGET_TEST="m") == "m"
+    assert setting("c") == ""       # in no list, but in a directory that is off
+    assert commits.setting(tmp_path, "drivers/gpu/drm/drm.c", {}) == ""
+    assert commits.setting(tmp_path, "drivers/gpu/drm/drm.c", {"CONFIG_DRM": "y"}) == "y"

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest is believed only if it ran its whole plan, and its console only if nothing on it is bad."""
+
+import pytest
+
+import guest
+from guest import Boot, Item
+
+PLAN = [Item("one", 10, "true"), Item("two", 10, "true")]
+GOOD = ["BOOT", "START one", "END one 0", "START two", "END two 3", "DONE 2"]
+
+
+class FakeMachine:
+    """Says its lines at once, and has ended then."""
+
+    def __init__(self, lines):
+        self.said = lines
+
+    def lines(self):
+        return self.said
+
+    def ended(self):
+        return True
+
+
+def follow(tmp_path, lines, plan=PLAN):
+    (tmp_path / "out").mkdir(exist_ok=True)
+    boot = Boot(tmp_path)
+    return guest.follow(FakeMachine(lines), boot, plan, None), boot
+
+
+def test_the_whole_plan(tmp_path):
+    error, boot = follow(tmp_path, GOOD)
+    assert error is None
+    assert boot.status == {"one": 0, "two": 3}
+    assert boot.running is None
+
+
+@pytest.mark.parametrize("cut", range(len(GOOD)))
+def test_a_guest_that_stops_early(tmp_path, cut):
+    error, boot = follow(tmp_path, GOOD[:cut])
+    assert "stopped" in error
+    assert boot.running == {2: "one", 4: "two"}.get(cut)
+
+
+@pytest.mark.parametrize("lines", [
+    ["BOOT", "START two"],
+    ["BOOT", "START one", "END two 0"],
+    ["BOOT", "DONE 0"],
+    ["BOOT", "START one", "END one 0", "START two", "END two 0", "DONE 1"],
+    [*GOOD, "START three"],
+])
+def test_another_plan(tmp_path, lines):
+    error, _ = follow(tmp_path, lines)
+    assert "the guest says" in error
+
+
+def test_a_hang_names_the_item(tmp_path, monkeypatch):
+    monkeypatch.setattr(guest, "GRACE_SECONDS", -10)
+    machine = FakeMachine(GOOD[:2])
+    machine.ended = lambda: False
+    (tmp_path / "out").mkdir()
+    error = guest.follow(machine, Boot(tmp_path), PLAN, None)
+    assert "hangs in one" in error
+
+
+@pytest.mark.parametrize("line", [
+    "WARNING: CPU: 0 PID: 1 at drivers/dma-buf/dma-resv.c:1 f+0x1/0x2",
+    "BUG: KASAN: use-after-free in dma_buf_poll+0x1/0x2",
+    "kernel BUG at drivers/dma-buf/dma-buf.c:74!",
+    "WARNING: possible circular locking dependency detected",
+    "WARNING: inconsistent lock state",
+    "WARNING: suspicious RCU usage",
+    "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+    "kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+    "kmemleak: Kernel memory leak detector disabled",
+    "refcount_t: underflow; use-after-free.",
+    "Oops: 0000 [#1] PREEMPT SMP KASAN",
+    "general protection fault, probably for non-canonical address",
+    "swapper: page allocation failure: order:0",
+    "INFO: task sh:1 blocked for more than 60 seconds.",
+    "BUG: sleeping function called from invalid context at mm/slab.h:1",
+    "ODEBUG: free active (active state 0) object type: rcu_head",
+])
+def test_splats(tmp_path, line):
+    (tmp_path / "console.log").write_text(
+        f"[    1.0] guest: START one\n[    1.1] {line}\n[    1.2] guest: END one 0\n[    1.3] {line}\n")
+    assert [item for item, _ in Boot(tmp_path).splats()] == ["one", None]
+
+
+@pytest.mark.parametrize("line", [
+    "kasan: KernelAddressSanitizer initialized",
+    "kmemleak: Kernel memory leak detector initialized (mem pool available: 6921)",
+    "Lock dependency validator: Copyright (c) 2006 Red Hat, Inc., Ingo Molnar",
+    "rcu: \tRCU debug extended QS entry/exit.",
+    "rcu: \tRCU callback double-/use-after-free debug enabled.",
+    "FAULT_INJECTION: forcing a failure.",
+])
+def test_what_a_healthy_kernel_says(tmp_path, line):
+    (tmp_path / "console.log").write_text(f"[    1.1] {line}\n")
+    assert Boot(tmp_path).splats() == []
+
+
+def test_a_plan_that_the_guest_would_misread(tmp_path):
+    with pytest.raises(guest.Failure):
+        guest.initramfs(tmp_path / "initramfs.gz", {}, [Item("with space", 1, "true")])
+    with pytest.raises(guest.Failure):
+        guest.initramfs(tmp_path / "initramfs.gz", {}, [Item("lines", 1, "true\nfalse")])
