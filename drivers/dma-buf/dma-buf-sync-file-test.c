@@ -436,6 +436,8 @@ static void copies_of_the_array_do_not_grow(struct kunit *test)
 		struct dma_fence *excl;
 
 		import(test, new_fence(test, true), true);
+		/* The array in the slot and the one in the list part. */
+		import(test, new_fence(test, false), false);
 		excl = dma_resv_get_excl_rcu(&t->resv);
 		driver_adds_shared(test, excl);
 		dma_fence_put(excl);

@@ -111,9 +111,9 @@
  */
 
 /*
- * Marks the arrays that an import puts into the list of shared fences. The flags
- * from here on belong to whoever makes the fence, and only dma_fence_array has
- * them for its arrays; it uses none.
+ * Marks the arrays that an import makes, so that the next one finds those in the
+ * list of shared fences. The flags from here on belong to whoever makes the
+ * fence; dma_fence_array does for its arrays, and uses none.
  */
 #define IMPORTED_BIT DMA_FENCE_FLAG_USER_BITS
 
@@ -225,16 +225,20 @@ static int leaves_add_imported(struct dma_fence_leaves *leaves,
 }
 
 /*
+ * Marks an array that was just made; a fence that is alone in its set is another's.
+ *
  * Drivers that gather the fences of a buffer in an array of their own (amdgpu
- * does) take the lock of ours under the lock of theirs. Ours never contains an
- * array, so this is as deep as it goes.
+ * does) take the lock of ours under the lock of theirs, so ours has a class of
+ * its own. It never contains an array, so this is as deep as it goes.
  */
-static void set_array_class(struct dma_fence *fence)
+static void mark_imported(struct dma_fence *fence)
 {
 	static struct lock_class_key key;
 
-	if (fence && dma_fence_is_array(fence))
-		lockdep_set_class(fence->lock, &key);
+	if (!dma_fence_is_array(fence))
+		return;
+	lockdep_set_class(fence->lock, &key);
+	__set_bit(IMPORTED_BIT, &fence->flags);
 }
 
 /*
@@ -339,16 +343,14 @@ static int import_locked(struct dma_resv *resv,
 		excl = dma_fence_leaves_to_fence(&exclusive);
 		if (!excl)
 			goto out;
-		/* The array is new, a fence that is alone is not. */
-		set_array_class(excl);
+		mark_imported(excl);
 	}
 	shared = dma_fence_leaves_to_array(&all);
 	if (!shared) {
 		dma_fence_put(excl);
 		goto out;
 	}
-	set_array_class(shared);
-	__set_bit(IMPORTED_BIT, &shared->flags);
+	mark_imported(shared);
 	if (write && !excl)
 		excl = dma_fence_get(shared);
 
