@@ -54,12 +54,13 @@ def test_names_of_32_bit_tests():
     (HARNESS.replace("ok 4", "ok 5"), 1, "test 5 where 4 is due"),
     ("1..1\nok 1 a\n", 139, "exit status 139"),
     ("1..1\nok 1 a\nBail out! no\n", 1, "Bail out!"),
-])
+], ids=["one-short", "no-plan", "one-missing", "misnumbered", "crashed", "bailed-out"])
 def test_output_that_is_not_whole(text, status, error):
     assert any(error in found for found in kselftest.parse(text, status).errors)
 
 
-@pytest.mark.parametrize("status,verdict", [(0, PASS), (4, SKIP), (1, FAIL), (137, FAIL)])
+@pytest.mark.parametrize("status,verdict", [(0, PASS), (4, SKIP), (1, FAIL), (137, FAIL)],
+                         ids=["0", "4", "1", "137"])
 def test_a_program_without_tap_is_judged_by_its_status(status, verdict):
     assert [test[1] for test in kselftest.parse("some words\n", status).tests] == [verdict]
 
