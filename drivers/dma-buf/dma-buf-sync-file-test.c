@@ -206,7 +206,7 @@ static void check_shared_retire_last(struct kunit *test)
 static void check(struct kunit *test)
 {
 	struct import_test *t = test->priv;
-	bool readers = false, writers = false;
+	bool readers = false, writers = false, idle;
 	unsigned int i;
 
 	for (i = 0; i < t->count; i++) {
@@ -220,10 +220,10 @@ static void check(struct kunit *test)
 			dma_resv_test_signaled_rcu(&t->resv, false));
 	KUNIT_EXPECT_NE(test, writers,
 			dma_resv_test_signaled_rcu(&t->resv, true));
-	KUNIT_EXPECT_NE(test, readers,
-			!!dma_resv_wait_timeout_rcu(&t->resv, false, false, 0));
-	KUNIT_EXPECT_NE(test, writers,
-			!!dma_resv_wait_timeout_rcu(&t->resv, true, false, 0));
+	idle = dma_resv_wait_timeout_rcu(&t->resv, false, false, 0);
+	KUNIT_EXPECT_NE(test, readers, idle);
+	idle = dma_resv_wait_timeout_rcu(&t->resv, true, false, 0);
+	KUNIT_EXPECT_NE(test, writers, idle);
 	KUNIT_EXPECT_EQ(test, readers, snapshot_busy(test, false));
 	KUNIT_EXPECT_EQ(test, writers, snapshot_busy(test, true));
 }
