@@ -89,7 +89,7 @@ class Session:
 
 def cause(boot):
     """The first line on the console that explains a guest's end, without its time stamp."""
-    lines = [line for _, line in boot.splats()]
+    lines = [line for item, line in boot.splats() if item in (None, boot.running)]
     # A plain "kernel BUG at" says more than the trap it ends in.
     lines.sort(key=lambda line: "kernel BUG at" not in line and "KASAN" not in line)
     return lines[0].partition("] ")[2] if lines else ""
