@@ -63,17 +63,28 @@ def environment():
     }
 
 
-def wanted(fragments, toggles=None):
-    """{symbol: value} of the named fragments in configs/; @toggles "n" turns the queue's off."""
+def release(tree):
+    """The kernel's name, as kernels.toml has it ("6.12"), of a source @tree."""
+    makefile = tree / "Makefile"
+    text = makefile.read_text(encoding="utf-8") if makefile.exists() else ""
+    values = dict(re.findall(r"^(VERSION|PATCHLEVEL)\s*=\s*(\d+)\s*$", text, re.MULTILINE))
+    if len(values) != 2:
+        raise Failure(f"{tree} is not the top of a kernel tree (no Makefile with VERSION and PATCHLEVEL)")
+    return f"{values['VERSION']}.{values['PATCHLEVEL']}"
+
+
+def wanted(fragments, kernel, toggles=None):
+    """{symbol: value} of the named fragments in configs/ for @kernel; @toggles "n" turns the queue's off.
+
+    What @kernel has otherwise is in NAME.KERNEL.config beside NAME.config, which overrides it.
+    """
     options = {}
     for name in fragments:
-        for line in (CONFIGS / name).read_text(encoding="utf-8").splitlines():
-            if match := re.fullmatch(r"# (CONFIG_\w+) is not set", line):
-                options[match[1]] = "n"
-            elif match := re.fullmatch(r"(CONFIG_\w+)=(.*)", line):
-                options[match[1]] = match[2]
-            elif line and not line.startswith("#"):
-                raise Failure(f"{CONFIGS / name}: not a line of a configuration: {line!r}")
+        path = CONFIGS / name
+        options.update(fragment(path))
+        overlay = path.with_suffix(f".{kernel}{path.suffix}")
+        if overlay.exists():
+            options.update(fragment(overlay))
     if toggles is not None:
         options.update(dict.fromkeys(options, toggles))
     return options
@@ -83,6 +94,19 @@ def resolved(obj):
     """{symbol: value} of a .config; what is off or unknown is absent."""
     text = (obj / ".config").read_text(encoding="utf-8")
     return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE))
+
+
+def fragment(path):
+    """{symbol: value} of a file; "n" is for what has to be off, or unknown to the kernel."""
+    options = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if match := re.fullmatch(r"# (CONFIG_\w+) is not set", line):
+            options[match[1]] = "n"
+        elif match := re.fullmatch(r"(CONFIG_\w+)=(.*)", line):
+            options[match[1]] = match[2]
+        elif line and not line.startswith("#"):
+            raise Failure(f"{path}: not a line of a configuration: {line!r}")
+    return options
 
 
 class Kbuild:
@@ -133,7 +157,8 @@ class Kbuild:
                    if name not in optional and real.get(name, "n") != value]
         if missing:
             raise Failure(f"{self.tree} did not take {', '.join(missing)}; correct {CONFIGS}: an option "
-                          f"that this one depends on is missing, or this kernel calls it otherwise")
+                          f"that this one depends on is missing, or this kernel calls it otherwise (a file "
+                          f"NAME.{release(self.tree)}.config overrides NAME.config there)")
 
 
 def image(tree, obj=None, *, toggles=None, suffix="", toggles_optional=False, log=None):
@@ -142,9 +167,10 @@ def image(tree, obj=None, *, toggles=None, suffix="", toggles_optional=False, lo
     @toggles "n" turns the queue's off, with @toggles_optional the tree need not know them.
     """
     kbuild = Kbuild(tree, obj, suffix=suffix, log=log)
-    ours = wanted([TOGGLES], toggles)
+    kernel = release(kbuild.tree)
+    ours = wanted([TOGGLES], kernel, toggles)
     with steps.step(f"building {kbuild.tree}{suffix and f' as {suffix[1:]}'} (log: {kbuild.log})"):
-        kbuild.configure({**wanted(GUEST), **ours}, optional=ours if toggles_optional else ())
+        kbuild.configure({**wanted(GUEST, kernel), **ours}, optional=ours if toggles_optional else ())
         kbuild.make("bzImage", "modules", what=f"building {kbuild.tree}", progress=True)
     return Image(kbuild.tree, kbuild.obj)
 

@@ -32,9 +32,9 @@ class Variant:
         self.logs = config.BUILD / "log" / f"commits-{kernel.name}"
         cross, env = ("", None) if arch == "x86_64" else debian.cross_compiler()
         self.kbuild = build.Kbuild(tree, tree / f".obj-{self.name}", arch=arch, cross=cross, env=env)
-        self.options = {**build.wanted(CONFIGS[arch]),
-                        **build.wanted([build.TOGGLES], toggles=None if toggles == "on" else "n")}
-        self.toggles = build.wanted([build.TOGGLES])
+        self.options = {**build.wanted(CONFIGS[arch], kernel.name),
+                        **build.wanted([build.TOGGLES], kernel.name, toggles=None if toggles == "on" else "n")}
+        self.toggles = build.wanted([build.TOGGLES], kernel.name)
         self.known = set()      # warnings of the unpatched source
 
     def make(self, number, targets, *words):

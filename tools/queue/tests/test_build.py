@@ -5,11 +5,12 @@ import pytest
 
 import build
 import commits
+import config
 from steps import Failure
 
 
 def test_the_toggles_can_be_turned_off():
-    on, off = build.wanted([build.TOGGLES]), build.wanted([build.TOGGLES], toggles="n")
+    on, off = build.wanted([build.TOGGLES], "5.10"), build.wanted([build.TOGGLES], "5.10", toggles="n")
     assert on and set(on) == set(off) and set(off.values()) == {"n"}
 
 
@@ -17,7 +18,30 @@ def test_a_fragment_with_a_typo(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "CONFIGS", tmp_path)
     (tmp_path / "x.config").write_text("CONFIG_A=y\n# CONFIG_B is not set\n# words\nCONFIG_C\n")
     with pytest.raises(Failure, match="CONFIG_C"):
-        build.wanted(["x.config"])
+        build.wanted(["x.config"], "6.1")
+
+
+def test_what_one_kernel_has_otherwise(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "CONFIGS", tmp_path)
+    (tmp_path / "x.config").write_text("CONFIG_A=y\nCONFIG_B=y\n")
+    (tmp_path / "x.6.12.config").write_text("# CONFIG_A is not set\nCONFIG_C=m\n")
+    assert build.wanted(["x.config"], "6.1") == {"CONFIG_A": "y", "CONFIG_B": "y"}
+    assert build.wanted(["x.config"], "6.12") == {"CONFIG_A": "n", "CONFIG_B": "y", "CONFIG_C": "m"}
+
+
+def test_every_overlay_is_of_a_kernel_and_of_a_fragment():
+    names = {path.name for path in build.CONFIGS.glob("*.config")}
+    kernels = {kernel.name for kernel in config.kernels()}
+    for name in names:
+        base, _, kernel = name.removesuffix(".config").partition(".")
+        assert f"{base}.config" in names and (not kernel or kernel in kernels), name
+
+
+def test_the_release_of_a_tree(tmp_path):
+    with pytest.raises(Failure, match="not the top of a kernel tree"):
+        build.release(tmp_path)
+    (tmp_path / "Makefile").write_text("# SPDX\nVERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 107\n")
+    assert build.release(tmp_path) == "6.12"
 
 
 def test_what_a_source_file_is_built_as(tmp_path):
