@@ -13,7 +13,11 @@
 
 `New:` and `Inserts:` are for the queue and do not reach the commit's message. A variant holds only
 diffs: each takes the place of the shared diff of the same file on that kernel, or, for a new file,
-edits it. `Without: PATH` lines above them name files that the patch leaves alone on that kernel.
+edits it. Lines above them say more:
+
+    At: PATH N [N ...]                  the shared diff of PATH holds, with its hunks' old starts
+                                        at these lines; one number a hunk
+    Without: PATH                       the patch leaves PATH alone on that kernel
 """
 
 import re
@@ -22,6 +26,8 @@ from dataclasses import dataclass, field
 import udiff
 from steps import Failure, decode, encode
 
+AT = re.compile(rf"At: ({udiff.PATH})((?: [1-9]\d*)+)")
+WITHOUT = re.compile(rf"Without: ({udiff.PATH})")
 VARIANT = re.compile(r"(.+)\.(\d+\.\d+)\.patch")
 UPSTREAM = re.compile(r"Upstream: (?:(no), \S.*|(v\d+\.\d+\S*) [0-9a-f]{12,40}\b.*)")
 TRAILER = re.compile(r"[A-Z][A-Za-z-]*: \S.*|\s+\S.*")
@@ -34,9 +40,10 @@ HEADERS = re.compile(r">?From |(From|Date|Subject):", re.IGNORECASE)
 class Variant:
     diffs: dict = field(default_factory=dict)
     without: list = field(default_factory=list)
+    at: dict = field(default_factory=dict)          # path: old starts of the shared diff's hunks
 
     def __bool__(self):
-        return bool(self.diffs or self.without)
+        return bool(self.diffs or self.without or self.at)
 
 
 @dataclass
@@ -70,11 +77,15 @@ class Patch:
 
     def diff(self, name, path):
         """The diff of @path that holds for the kernel called @name, or None."""
-        return self.variant(name).diffs.get(path) or self.diffs.get(path)
+        variant, shared = self.variant(name), self.diffs.get(path)
+        if path in variant.at:
+            return udiff.move(shared, variant.at[path])
+        return variant.diffs.get(path) or shared
 
     def where(self, name, path):
         """The file in the repository that says what happens to @path on that kernel."""
-        if path in self.variant(name).diffs:
+        variant = self.variant(name)
+        if path in variant.diffs or path in variant.at:
             return self.variant_path(name)
         return path if path in self.new else self.path
 
@@ -91,7 +102,26 @@ def read(root, path):
         if match and match[1] == stem:
             name = str(other.relative_to(root))
             patch.variants[match[2]] = parse_variant(decode(other.read_bytes()), name)
+            check_at(patch, match[2])
     return patch
+
+
+def check_at(patch, kernel):
+    """Refuse `At:` lines of a variant that do not go with the shared diff."""
+    name = patch.variant_path(kernel)
+    for path, starts in patch.variants[kernel].at.items():
+        shared = patch.diffs.get(path)
+        advice = f"correct the line, or take it out, `make tree KERNEL={kernel} LOOSE=1` and `make refresh`"
+        if not shared:
+            raise Failure(f"{name}: `At: {path}`, but {patch.path} has no diff of that file to place; take the "
+                          f"line out, or write the whole diff here")
+        if len(starts) != len(shared.hunks):
+            raise Failure(f"{name}: `At: {path}` with {len(starts)} line numbers, but the diff in {patch.path} has "
+                          f"{len(shared.hunks)} hunks; {advice}")
+        number = udiff.overlap(udiff.move(shared, starts))
+        if number:
+            raise Failure(f"{name}: `At: {path}`: with these line numbers hunk {number} overlaps the one before or "
+                          f"is out of order; {advice}")
 
 
 def parse(text, name):
@@ -138,17 +168,31 @@ def parse(text, name):
 
 
 def parse_variant(text, name):
-    without = []
-    while match := re.match(rf"Without: ({udiff.PATH})\n+", text):
-        without.append(match[1])
-        text = text[match.end():]
-    variant = Variant(udiff.parse(text, name, first=len(without) + 1), without)
+    variant, number = Variant(), 1
+    while match := re.match(r"((?:At|Without):.*)\n", text):
+        take_line(variant, match[1], f"{name}:{number}")
+        text, number = text[match.end():], number + 1
+    variant.diffs = udiff.parse(text, name, first=number)
     if not variant:
         raise Failure(f"{name}: an empty variant; remove the file")
-    for path in without:
-        if path in variant.diffs:
-            raise Failure(f"{name}: `Without: {path}` and a diff of it; one is too many")
+    for path in {**variant.at, **dict.fromkeys(variant.without)}:
+        said = [f"`Without: {path}`"] * variant.without.count(path)
+        said += [f"`At: {path}`"] * (path in variant.at) + ["a diff of it"] * (path in variant.diffs)
+        if len(said) > 1:
+            raise Failure(f"{name}: {' and '.join(said)}; one is too many")
     return variant
+
+
+def take_line(variant, line, where):
+    if match := WITHOUT.fullmatch(line):
+        variant.without.append(match[1])
+    elif not (match := AT.fullmatch(line)):
+        raise Failure(f"{where}: {line!r} is neither `Without: PATH` nor `At: PATH N [N ...]`, a line number for each "
+                      f"hunk of the shared diff")
+    elif match[1] in variant.at:
+        raise Failure(f"{where}: `At: {match[1]}` is there twice; join the numbers in one line")
+    else:
+        variant.at[match[1]] = [int(word) for word in match[2].split()]
 
 
 def unparse(patch):
@@ -163,8 +207,9 @@ def unparse(patch):
 
 def unparse_variant(variant):
     """The bytes of NAME.KERNEL.patch."""
-    without = "".join(f"Without: {path}\n" for path in sorted(variant.without))
-    return encode(without + unparse_diffs(variant.diffs))
+    lines = [f"Without: {path}\n" for path in sorted(variant.without)]
+    lines += [f"At: {path} {' '.join(map(str, variant.at[path]))}\n" for path in sorted(variant.at)]
+    return encode("".join(lines) + unparse_diffs(variant.diffs))
 
 
 def unparse_diffs(diffs):

@@ -7,6 +7,7 @@ so a refresh without an edit changes no byte. The tree and the repository are ch
 on any error, not at all.
 """
 
+import difflib
 import re
 from dataclasses import dataclass, replace
 
@@ -189,7 +190,7 @@ def take(plan, git, entry, commit):
     changes = read_changes(git, commit, old)
     created = [path for path in changes if changes[path].status == "A"]
     new = Patch(old.path, subject, body.strip("\n"), inserts=list(old.inserts),
-                variants={key: Variant(dict(variant.diffs), list(variant.without))
+                variants={key: Variant(dict(variant.diffs), list(variant.without), dict(variant.at))
                           for key, variant in old.variants.items()})
     new.new = [path for path in old.new if path in created or name != entry.newest]
     new.new += sorted(set(created) - set(new.new))
@@ -204,12 +205,23 @@ def take(plan, git, entry, commit):
         new.diffs = edits
         for variant in new.variants.values():
             variant.without = [path for path in variant.without if path in {**edits, **dict.fromkeys(new.new)}]
+            moved = {path: follow(old.diffs[path], edits[path], starts)
+                     for path, starts in variant.at.items() if path in edits}
+            variant.at = {path: starts for path, starts in moved.items() if starts != edits[path].starts}
     else:
         new.diffs = dict(old.diffs)
         shared = [*old.diffs, *old.new]
-        new.variants[name] = Variant({path: edit for path, edit in edits.items()
-                                      if edit != old.diffs.get(path)},
-                                     [path for path in shared if path not in changes])
+        variant = Variant(without=[path for path in shared if path not in changes])
+        for path, edit in edits.items():
+            text = None
+            if path in old.inserts:
+                text = entry_texts[path] or weave.shared_file(plan.queue, old, path)[0]
+            starts = starts_of(old.diffs.get(path), edit, changes[path], text)
+            if starts is None:
+                variant.diffs[path] = edit
+            elif starts != old.diffs[path].starts:
+                variant.at[path] = starts
+        new.variants[name] = variant
     for path in created:
         take_new_file(plan, git, old, new, changes[path])
     for path, text in entry_texts.items():
@@ -255,6 +267,39 @@ def take_edit(git, commit, old, change):
     if fits(old, change):
         return old
     return gitdiff.commit_diff(git, commit, change.path)
+
+
+def starts_of(shared, edit, change, text):
+    """The line numbers with which the diff @shared makes this @change as @edit does; None if it cannot.
+
+    @text is what an insertion inserts, None for other edits.
+    """
+    if not shared:
+        return None
+    if [hunk.lines for hunk in shared.hunks] == [hunk.lines for hunk in edit.hunks]:
+        return edit.starts
+    # git may have chosen other context, or split the hunks in another way.
+    starts = udiff.locate(shared, change.before)
+    if starts:
+        moved = udiff.move(shared, starts)
+        if fits(moved if text is None else weave.insert(moved, text, change.path), change):
+            return starts
+    return None
+
+
+def follow(old, new, starts):
+    """The @starts that a variant gives the hunks of @old, for those of @new, which takes its place.
+
+    A hunk with the same lines stays where it is; another keeps its distance from the nearest of
+    those. If that is wrong, LOOSE=1 finds its place.
+    """
+    blocks = difflib.SequenceMatcher(None, [tuple(hunk.lines) for hunk in old.hunks],
+                                     [tuple(hunk.lines) for hunk in new.hunks], autojunk=False).get_matching_blocks()
+    known = {block.b + n: starts[block.a + n] for block in blocks for n in range(block.size)}
+    moves = [(new.starts[n], start - new.starts[n]) for n, start in known.items()] or \
+            [(place, start - place) for place, start in zip(old.starts, starts)]
+    return [known[n] if n in known else max(1, place + min(moves, key=lambda move: abs(move[0] - place))[1])
+            for n, place in enumerate(new.starts)]
 
 
 def take_new_file(plan, git, old, new, change):

@@ -7,7 +7,7 @@ and what else git can express (renames, modes, binary) has no place in this queu
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from steps import Failure
 
@@ -58,6 +58,11 @@ class FileDiff:
         for hunk in self.hunks:
             lines += [hunk.header, *hunk.lines]
         return "".join(line + "\n" for line in lines)
+
+    @property
+    def starts(self):
+        """The hunks' old starts."""
+        return [hunk.old_start for hunk in self.hunks]
 
     def added(self):
         """The added lines, without their '+'."""
@@ -188,6 +193,46 @@ def apply(diff, text):
         out += lines[done:start] + hunk.side("+")
         done = start + len(old)
     return "".join(out + lines[done:])
+
+
+def move(diff, starts):
+    """@diff with its hunks' old starts at @starts; the new ones follow from the hunks before."""
+    hunks, moved = [], 0
+    for hunk, start in zip(diff.hunks, starts, strict=True):
+        new = start + (hunk.old_count == 0) + moved - (hunk.new_count == 0)
+        hunks.append(replace(hunk, old_start=start, new_start=new))
+        moved += hunk.new_count - hunk.old_count
+    return replace(diff, hunks=hunks)
+
+
+def overlap(diff):
+    """The number of the first hunk that begins before the end of the one before, or 0."""
+    end = 0
+    for number, hunk in enumerate(diff.hunks, 1):
+        start = hunk.old_start + (hunk.old_count == 0)
+        if start < end:
+            return number
+        end = start + hunk.old_count
+    return 0
+
+
+def locate(diff, text):
+    """Old starts at which the hunks of @diff fit @text, each the nearest to where the one before
+    leads one to expect it; None if one of them fits nowhere."""
+    lines = split(text)
+    starts, end, offset = [], 0, 0
+    for hunk in diff.hunks:
+        old, empty = hunk.side("-"), hunk.old_count == 0
+        expected = hunk.old_start - 1 + empty + offset
+        found = [at for at in range(end, len(lines) - len(old) + 1)
+                 if lines[at:at + len(old)] == old]
+        if not found:
+            return None
+        at = min(found, key=lambda at: abs(at - expected))
+        offset += at - expected
+        starts.append(at + 1 - empty)
+        end = at + len(old)
+    return starts
 
 
 def split(text):

@@ -3,6 +3,7 @@
 
 import pytest
 import refresh
+import udiff
 import weave
 from steps import Failure
 
@@ -353,3 +354,89 @@ def test_a_new_file_moved_to_another_patch(toy):
     assert set(refreshed(toy, toy.new)) == {NEW, "drivers/dma-buf/tests.patch"}
     assert "New: drivers/dma-buf/test.c" in toy.read(NEW) and "New:" not in toy.read("drivers/dma-buf/tests.patch")
     assert (toy.root / "drivers/dma-buf/test.c").exists()
+
+
+B_C = "drivers/dma-buf/b.c"
+# The diff of b.c in the toy's new.patch, which 5.10 takes at another line.
+NUMBERS_ONLY = ("@@ -3,5 +3,5 @@\n // 6.1 has one more line\n int b(void)", "@@ -4,4 +4,4 @@\n int b(void)")
+
+
+@pytest.fixture
+def placed(toy):
+    """The toy with hunks of b.c that differ between kernels by their line only."""
+    toy.edit(NEW, *NUMBERS_ONLY)
+    text = toy.read(VARIANT)
+    toy.write(VARIANT, f"At: {B_C} 3\n" + text[text.index("diff --git a/drivers/dma-buf/new.c"):])
+    return toy
+
+
+def test_a_variant_of_line_numbers_only(placed):
+    before = placed.snapshot()
+    for kernel in placed.queue.kernels:
+        placed.make(kernel)
+        assert refreshed(placed, kernel) == []
+    assert placed.snapshot() == before
+    assert "return new1;" in (placed.old.tree / B_C).read_text()
+
+
+def test_a_whole_diff_that_differs_in_numbers_becomes_numbers(toy):
+    """Also if its context is other than the shared diff's, and one hunk is two."""
+    toy.edit(NEW, *NUMBERS_ONLY)
+    toy.make(toy.old)
+    assert refreshed(toy, toy.old) == [VARIANT]
+    assert toy.read(VARIANT).startswith(f"At: {B_C} 3\ndiff --git a/{NEW_C}")
+
+
+def test_a_variant_that_says_nothing_goes(toy):
+    text = toy.read(A_FIX)
+    toy.write("drivers/dma-buf/a-fix.5.10.patch",
+              text[text.index("diff --git"):].replace("@@ int a7(void)", "@@ int a8(void)"))
+    toy.make(toy.old)
+    assert refreshed(toy, toy.old) == ["drivers/dma-buf/a-fix.5.10.patch"]
+    assert not (toy.root / "drivers/dma-buf/a-fix.5.10.patch").exists()
+
+
+def test_moved_lines_are_written_as_numbers(toy):
+    """An edit of an earlier patch moves the hunks of a later one on the older kernel only."""
+    toy.make(toy.old)
+    toy.edit(toy.old.tree / A_C, "a1(void)\n{\n", "a1(void)\n{\n\t/* one */\n")
+    assert set(refreshed(toy, toy.old)) == {"drivers/dma-buf/old-only.patch", "drivers/dma-buf/tests.5.10.patch"}
+    assert toy.read("drivers/dma-buf/tests.5.10.patch") == f"At: {A_C} 56\n"
+
+
+def test_an_insertion_at_another_line(toy):
+    toy.edit("MAINTAINERS.patch", "@@ -6,6 +6,6 @@", "@@ -2,6 +2,6 @@")
+    toy.make(toy.new, loose=True)
+    toy.make(toy.old, loose=True)
+    assert refreshed(toy, toy.old) == ["MAINTAINERS.5.10.patch"]
+    assert toy.read("MAINTAINERS.5.10.patch") == "At: MAINTAINERS 6\n"
+    assert refreshed(toy, toy.new) == ["MAINTAINERS.5.10.patch", "MAINTAINERS.patch"]
+    assert not (toy.root / "MAINTAINERS.5.10.patch").exists()
+
+
+def test_numbers_follow_the_shared_diff(toy):
+    """A hunk that is edited or added on the newest kernel reaches the older one, which has its own lines."""
+    toy.edit("drivers/dma-buf/old-only.patch", "@@ -1,6 +1,6 @@", "@@ -1,6 +1,7 @@")
+    toy.edit("drivers/dma-buf/old-only.patch", "+\treturn 11;\n", "+\t/* one */\n+\treturn 11;\n")
+    toy.write("drivers/dma-buf/tests.5.10.patch", f"At: {A_C} 56\n")
+    toy.make(toy.new)
+    toy.edit(toy.new.tree / A_C, "int a6(void)\n", "int a6(void) /* between */\n")
+    toy.edit(toy.new.tree / A_C, "tested */", "well tested */")
+    assert set(refreshed(toy, toy.new)) == {"drivers/dma-buf/tests.patch", "drivers/dma-buf/tests.5.10.patch"}
+    assert toy.read("drivers/dma-buf/tests.5.10.patch") == f"At: {A_C} 24 56\n"
+    toy.make(toy.old)
+    text = (toy.old.tree / A_C).read_text()
+    assert "int a6(void) /* between */" in text and "/* well tested */" in text
+
+
+def test_numbers_of_a_hunk_that_is_new():
+    def diff(*hunks):
+        return udiff.FileDiff("x", [udiff.Hunk(start, 1, start, 1, "", [line]) for start, line in hunks])
+
+    old = diff((10, "-a"), (50, "-b"))
+    assert refresh.follow(old, diff((10, "-a"), (30, "-c"), (50, "-b")), [13, 153]) == [13, 33, 153]
+    assert refresh.follow(old, diff((10, "-a"), (48, "-c"), (50, "-b")), [13, 153]) == [13, 151, 153]
+    # The newest kernel's source moved: the older one's did not.
+    assert refresh.follow(old, diff((20, "-a"), (70, "-b")), [13, 153]) == [13, 153]
+    assert refresh.follow(old, diff((9, "-A"), (49, "-B")), [13, 153]) == [12, 152]
+    assert refresh.follow(old, diff((50, "-b")), [13, 153]) == [153]

@@ -7,6 +7,7 @@ import verify
 from steps import Failure
 
 A_FIX = "drivers/dma-buf/a-fix.patch"
+VARIANT = "drivers/dma-buf/new.5.10.patch"
 
 # file, text in it, what takes its place, error
 BROKEN = {
@@ -57,6 +58,20 @@ diff""", "a diff of drivers/dma-buf/new.c, which drivers/dma-buf/new.patch carri
                            "no empty line at the middle of the hunk"),
     "entry hunk odd": ("MAINTAINERS.patch", "@@ -6,6 +6,6 @@\n M:\tSomebody <s@example.org>\n",
                        "@@ -7,5 +7,5 @@\n", "an even number"),
+    "numbers and a diff": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/b.c 2\ndiff --git "
+                           "a/drivers/dma-buf/b.c", "new.5.10.patch: `At: drivers/dma-buf/b.c` and a diff of it; one"),
+    "numbers and without": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/Makefile 1\nWithout: "
+                            "drivers/dma-buf/Makefile\ndiff --git a/drivers/dma-buf/b.c", "one is too many"),
+    "too few numbers": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/Makefile 1 5\n"
+                        "diff --git a/drivers/dma-buf/b.c",
+                        "with 2 line numbers, but the diff in .*new.patch has 1 hunks; .*KERNEL=5.10 LOOSE=1"),
+    "numbers of a new file": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/test.c 1\n"
+                              "diff --git a/drivers/dma-buf/b.c", "has no diff of that file to place"),
+    "numbers of nothing": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/Makefile one\n"
+                           "diff --git a/drivers/dma-buf/b.c", "new.5.10.patch:1: .*neither `Without: PATH` nor `At:"),
+    "numbers twice": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/Makefile 1\n"
+                      "At: drivers/dma-buf/Makefile 1\ndiff --git a/drivers/dma-buf/b.c",
+                      "new.5.10.patch:2: .*twice"),
     "variant of the newest": ("series", "new.patch              all", "new.patch              5.10",
                               "is the newest kernel of this"),
 }
@@ -121,3 +136,27 @@ def test_application_takes_no_offset():
     assert udiff.apply(diff, "a\nb\n") == "a\nc\n"
     with pytest.raises(udiff.Mismatch):
         udiff.apply(diff, "a\na\nb\n")
+
+
+def test_numbers_out_of_order(toy):
+    toy.write("drivers/dma-buf/a-fix.5.10.patch", "At: drivers/dma-buf/a.c 40 10\n")
+    with pytest.raises(Failure, match="with these line numbers hunk 2 overlaps the one before"):
+        verify.problems(toy.queue)
+
+
+def test_numbers_take_no_offset(toy):
+    toy.write("drivers/dma-buf/a-fix.5.10.patch", "At: drivers/dma-buf/a.c 10 36\n")
+    assert verify.problems(toy.queue) == []
+    with pytest.raises(Failure, match=r"a-fix.5.10.patch: hunk 2 of drivers/dma-buf/a.c applies at an offset -1"):
+        toy.make(toy.old)
+
+
+def test_moved_hunks_of_one_side():
+    """A count of 0 names the line before, in the old numbers and in the new."""
+    diff = udiff.parse("diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -2,0 +3 @@\n+b\n@@ -4 +4,0 @@\n-c\n", "t")["x"]
+    moved = udiff.move(diff, [12, 24])
+    assert [hunk.header for hunk in moved.hunks] == ["@@ -12,0 +13 @@", "@@ -24 +24,0 @@"]
+    assert udiff.parse(str(moved), "t")["x"] == moved
+    text = "".join(f"{n}\n" for n in range(1, 24)) + "c\nd\n"
+    assert udiff.locate(diff, text) == [2, 24]
+    assert udiff.locate(diff, "a\n") is None
