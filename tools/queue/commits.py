@@ -92,13 +92,16 @@ def setting(tree, path, options):
         # The object itself, or a directory on the way to it: file.o, amd/amdgpu/.
         inside = path.with_suffix(".o").relative_to(directory)
         names = {str(inside), *(f"{parent}/" for parent in inside.parents)}
+        found = []
         for line in makefile.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
             match = re.match(r"\S+-\$\((CONFIG_\w+)\)\s*[+:]?=(.*)", line)
             if match and names & set(match[2].split()):
-                found = options.get(match[1], "")
-                if not found:
-                    return ""
-                value = "m" if "m" in (value, found) else "y"
+                found.append(options.get(match[1], ""))
+        # Several options may lead to it (usb/); one suffices.
+        if found and not any(found):
+            return ""
+        if found:
+            value = "m" if value == "m" or "y" not in found else "y"
     return value
 
 

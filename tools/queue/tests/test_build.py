@@ -52,15 +52,19 @@ def test_what_a_source_file_is_built_as(tmp_path):
     (deep.parent / "Makefile").write_text("obj-$(CONFIG_DRM) += other/ \\\n\tdrm.o\n")
     # A directory two levels down.
     (deep.parent.parent / "Makefile").write_text("obj-$(CONFIG_GADGET) += drm/gadget/\n")
+    # Two options lead to it.
+    (deep.parent.parent.parent / "Makefile").write_text("obj-$(CONFIG_USB) += gpu/\nobj-$(CONFIG_DRM) += gpu/\n")
 
     def setting(name, **options):
-        return commits.setting(tmp_path, f"drivers/gpu/drm/gadget/{name}.c", options)
+        return commits.setting(tmp_path, f"drivers/gpu/drm/gadget/{name}.c", {"CONFIG_DRM": "y", **options})
 
     assert setting("a", CONFIG_GADGET="y") == "y"
     assert setting("a", CONFIG_GADGET="m") == "m"
     assert setting("a") == ""
     assert setting("test", CONFIG_GADGET="y") == ""
     assert setting("test", CONFIG_GADGET="y", CONFIG_GADGET_TEST="m") == "m"
+    assert setting("a", CONFIG_GADGET="y", CONFIG_DRM="", CONFIG_USB="m") == "m"
+    assert setting("a", CONFIG_GADGET="y", CONFIG_DRM="") == ""
     assert setting("c") == ""       # in no list, but in a directory that is off
     assert commits.setting(tmp_path, "drivers/gpu/drm/drm.c", {}) == ""
     assert commits.setting(tmp_path, "drivers/gpu/drm/drm.c", {"CONFIG_DRM": "y"}) == "y"
