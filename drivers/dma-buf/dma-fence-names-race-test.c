@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests for the names in the trace events of fences, which are the readers
+ * of names that every kernel has: an exporter may free its names an RCU grace
+ * period after signaling, and a fence may signal while an event takes its names.
+ *
+ * A record has to hold each name whole: the exporter's, or once the fence has
+ * signaled the fixed one, never a part of either and nothing beyond it. The records
+ * are read back where perf gets them, as they are, while another CPU signals.
+ *
+ * Only interfaces are used that the kernel has without the queue, so that the same
+ * tests show the faults on it.
+ */
+
+#include <kunit/test.h>
+#include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/perf_event.h>
+#include <linux/sched.h>
+#include <linux/trace_events.h>
+#include <linux/workqueue.h>
+
+#include <trace/events/dma_fence.h>
+
+#include "dma-fence-names-mock.h"
+
+#define RACE_SECONDS	5	/* of each of the two races */
+#define MAX_UNDER_WAY	16	/* fences that a race has signaled, and whose names are there */
+#define SHORT_DRIVER	"mk"
+#define SHORT_TIMELINE	"t"
+/* Longer than both of the fixed names together, and than what may lie behind them. */
+#define LONG_DRIVER \
+	"mock-driver-of-a-vendor-who-likes-to-have-the-whole-path-of-the-device-in-the-name-of-the-driver"
+#define LONG_TIMELINE \
+	"mock-timeline-of-the-process-that-submitted-the-work-with-its-engine-its-context-and-its-priority"
+
+enum { INIT, EMIT, ENABLE_SIGNAL, SIGNALED, WAIT_START, WAIT_END, DESTROY, NUM_EVENTS };
+
+static const char * const event_names[NUM_EVENTS] = {
+	[INIT] = "dma_fence_init",
+	[EMIT] = "dma_fence_emit",
+	[ENABLE_SIGNAL] = "dma_fence_enable_signal",
+	[SIGNALED] = "dma_fence_signaled",
+	[WAIT_START] = "dma_fence_wait_start",
+	[WAIT_END] = "dma_fence_wait_end",
+	[DESTROY] = "dma_fence_destroy",
+};
+
+/* A record as the events' format files describe it. */
+struct fence_record {
+	struct trace_entry entry;
+	u32 driver;		/* its place in the record, and its size << 16 */
+	u32 timeline;
+	unsigned int context;
+	unsigned int seqno;
+};
+
+/* What was recorded of one event. */
+struct fence_event {
+	struct names_test *test;
+	const char *name;
+	atomic_t own;		/* records with both names of the exporter */
+	atomic_t fixed;		/* records with both of the fixed names */
+	atomic_t mixed;		/* records with one of each, of a fence that signals */
+};
+
+struct names_test {
+	unsigned int context;
+	const char *driver;
+	const char *timeline;
+	struct fence_event events[NUM_EVENTS];
+	struct perf_event **counters;
+	unsigned int num_counters;
+
+	atomic_t wrong;		/* records with any other name */
+	char first_wrong[256];
+
+	spinlock_t lock;	/* protects @current_fence */
+	struct dma_fence *current_fence;
+	struct delayed_work signal;
+};
+
+enum name_kind { NAME_WRONG, NAME_OWN, NAME_FIXED };
+
+static enum name_kind kind_of_name(const struct fence_record *record, u32 size,
+				   u32 loc, const char *own, const char *fixed)
+{
+	u32 offset = loc & 0xffff, len = loc >> 16;
+	const char *name = (const char *)record + offset;
+
+	if (offset < sizeof(*record) || !len || offset + len > size)
+		return NAME_WRONG;
+	if (len == strlen(own) + 1 && !memcmp(name, own, len))
+		return NAME_OWN;
+	if (len == strlen(fixed) + 1 && !memcmp(name, fixed, len))
+		return NAME_FIXED;
+	return NAME_WRONG;
+}
+
+/* Runs where the event is raised, so it may neither sleep nor fail a test. */
+static void check_record(struct perf_event *counter, struct perf_sample_data *data,
+			 struct pt_regs *regs)
+{
+	struct fence_event *event = counter->overflow_handler_context;
+	struct names_test *t = event->test;
+	const struct fence_record *record = data->raw->frag.data;
+	u32 size = data->raw->frag.size;
+	enum name_kind driver, timeline;
+
+	if (size < sizeof(*record) || record->context != t->context)
+		return;
+	driver = kind_of_name(record, size, record->driver, t->driver,
+			      DETACHED_DRIVER);
+	timeline = kind_of_name(record, size, record->timeline, t->timeline,
+				SIGNALED_TIMELINE);
+	if (driver == NAME_OWN && timeline == NAME_OWN)
+		atomic_inc(&event->own);
+	else if (driver == NAME_FIXED && timeline == NAME_FIXED)
+		atomic_inc(&event->fixed);
+	else if (driver != NAME_WRONG && timeline != NAME_WRONG)
+		atomic_inc(&event->mixed);
+	else if (atomic_inc_return(&t->wrong) == 1)
+		scnprintf(t->first_wrong, sizeof(t->first_wrong),
+			  "%s: driver at %#x, timeline at %#x, in %u bytes: %*pE",
+			  event->name, record->driver, record->timeline, size,
+			  (int)min_t(u32, size - sizeof(*record), 64), record + 1);
+}
+
+static void expect_no_wrong_names(struct kunit *test)
+{
+	struct names_test *t = test->priv;
+
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->wrong), 0);
+	if (atomic_read(&t->wrong))
+		kunit_info(test, "the first of %d: %s\n", atomic_read(&t->wrong),
+			   t->first_wrong);
+}
+
+/* All records of @event so far are of @own and @fixed names, this many of each. */
+static void expect_records(struct kunit *test, int event, int own, int fixed)
+{
+	struct names_test *t = test->priv;
+
+	kunit_info(test, "%s\n", event_names[event]);
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->events[event].own), own);
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->events[event].fixed), fixed);
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->events[event].mixed), 0);
+	expect_no_wrong_names(test);
+}
+
+static int open_counters(struct names_test *t, int event)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_TRACEPOINT,
+		.size = sizeof(attr),
+		.sample_type = PERF_SAMPLE_RAW,
+		.sample_period = 1,
+	};
+	struct trace_event_file *file;
+	struct perf_event *counter;
+	int cpu;
+
+	file = trace_get_event_file(NULL, "dma_fence", event_names[event]);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	attr.config = file->event_call->event.type;
+	trace_put_event_file(file);
+
+	for_each_online_cpu(cpu) {
+		counter = perf_event_create_kernel_counter(&attr, cpu, NULL, check_record,
+							   &t->events[event]);
+		if (IS_ERR(counter))
+			return PTR_ERR(counter);
+		t->counters[t->num_counters++] = counter;
+	}
+	return 0;
+}
+
+static int names_test_init(struct kunit *test)
+{
+	struct names_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
+	int event, err;
+
+	if (!t)
+		return -ENOMEM;
+	test->priv = t;
+	t->counters = kunit_kzalloc(test, array3_size(NUM_EVENTS, nr_cpu_ids,
+						      sizeof(*t->counters)),
+				    GFP_KERNEL);
+	if (!t->counters)
+		return -ENOMEM;
+	t->context = dma_fence_context_alloc(1);
+	t->driver = SHORT_DRIVER;
+	t->timeline = SHORT_TIMELINE;
+	spin_lock_init(&t->lock);
+	for (event = 0; event < NUM_EVENTS; event++) {
+		t->events[event].test = t;
+		t->events[event].name = event_names[event];
+	}
+	for (event = 0; event < NUM_EVENTS; event++) {
+		err = open_counters(t, event);
+		if (err) {
+			kunit_err(test, "cannot count %s: %d\n", event_names[event], err);
+			return err;
+		}
+	}
+	return 0;
+}
+
+static void names_test_exit(struct kunit *test)
+{
+	struct names_test *t = test->priv;
+
+	if (!t)
+		return;
+	/* The last events come with the names' end. */
+	rcu_barrier();
+	while (t->num_counters)
+		perf_event_release_kernel(t->counters[--t->num_counters]);
+}
+
+static struct dma_fence *new_fence(struct kunit *test)
+{
+	struct names_test *t = test->priv;
+	struct dma_fence *fence = named_fence(t->context, 1, t->driver, t->timeline);
+
+	KUNIT_ASSERT_TRUE(test, !!fence);
+	return fence;
+}
+
+/* A fence that signaled so long ago that its exporter has freed the names. */
+static struct dma_fence *gone_fence(struct kunit *test)
+{
+	struct dma_fence *fence = new_fence(test);
+
+	named_fence_signal(fence);
+	rcu_barrier();
+	KUNIT_EXPECT_TRUE(test, named_fence_is_gone(fence));
+	return fence;
+}
+
+static void pending_fence_has_its_own_names(struct kunit *test)
+{
+	struct dma_fence *fence = new_fence(test);
+
+	/* A driver calls this from under its locks; some kernels want RCU. */
+	rcu_read_lock();
+	trace_dma_fence_emit(fence);
+	rcu_read_unlock();
+	KUNIT_EXPECT_EQ(test, dma_fence_wait_timeout(fence, false, 1), 0L);
+	expect_records(test, INIT, 1, 0);
+	expect_records(test, EMIT, 1, 0);
+	expect_records(test, ENABLE_SIGNAL, 1, 0);
+	expect_records(test, WAIT_START, 1, 0);
+	expect_records(test, WAIT_END, 1, 0);
+	named_fence_signal(fence);
+	expect_records(test, SIGNALED, 1, 0);
+	dma_fence_put(fence);
+}
+
+static void pending_fence_has_its_own_long_names(struct kunit *test)
+{
+	struct names_test *t = test->priv;
+
+	t->driver = LONG_DRIVER;
+	t->timeline = LONG_TIMELINE;
+	pending_fence_has_its_own_names(test);
+}
+
+/* Nobody but the exporter may ask for the names any more, and it is not there. */
+static void wait_for_signaled_fence_has_fixed_names(struct kunit *test)
+{
+	struct dma_fence *fence = gone_fence(test);
+
+	KUNIT_EXPECT_GT(test, dma_fence_wait_timeout(fence, false, 1), 0L);
+	expect_records(test, WAIT_START, 0, 1);
+	expect_records(test, WAIT_END, 0, 1);
+	dma_fence_put(fence);
+}
+
+static void end_of_signaled_fence_has_fixed_names(struct kunit *test)
+{
+	dma_fence_put(gone_fence(test));
+	expect_records(test, DESTROY, 0, 1);
+}
+
+static void signal_current_fence(struct work_struct *work)
+{
+	struct names_test *t = container_of(to_delayed_work(work), struct names_test,
+					    signal);
+
+	named_fence_signal(t->current_fence);
+}
+
+/* An event before the wait, one after it, and the fence signals in between. */
+static void wait_ends_with_fixed_names(struct kunit *test)
+{
+	struct names_test *t = test->priv;
+
+	t->current_fence = new_fence(test);
+	INIT_DELAYED_WORK(&t->signal, signal_current_fence);
+	schedule_delayed_work(&t->signal, msecs_to_jiffies(100));
+	KUNIT_EXPECT_GT(test, dma_fence_wait_timeout(t->current_fence, false, 60 * HZ), 0L);
+	flush_delayed_work(&t->signal);
+	expect_records(test, ENABLE_SIGNAL, 1, 0);
+	expect_records(test, WAIT_START, 1, 0);
+	expect_records(test, WAIT_END, 0, 1);
+	dma_fence_put(t->current_fence);
+}
+
+static struct dma_fence *get_current_fence(struct names_test *t)
+{
+	struct dma_fence *fence;
+
+	spin_lock(&t->lock);
+	fence = dma_fence_get(t->current_fence);
+	spin_unlock(&t->lock);
+	return fence;
+}
+
+static void set_current_fence(struct names_test *t, struct dma_fence *fence)
+{
+	spin_lock(&t->lock);
+	swap(t->current_fence, fence);
+	spin_unlock(&t->lock);
+	dma_fence_put(fence);
+}
+
+/*
+ * Wait without waiting, again and again, for the fence that is about to signal; and
+ * from time to time go on until its names are freed, and beyond.
+ */
+static int keep_waiting(void *data)
+{
+	struct names_test *t = data;
+	unsigned int count = 0, after;
+
+	while (!kthread_should_stop()) {
+		struct dma_fence *fence = get_current_fence(t);
+
+		if (fence) {
+			while (!dma_fence_wait_timeout(fence, false, 0))
+				cond_resched();
+			for (after = 0; count % 64 == 0 && after < 4;) {
+				after += named_fence_is_gone(fence);
+				dma_fence_wait_timeout(fence, false, 0);
+				if (atomic_read(&t->wrong))
+					break;
+				cond_resched();
+			}
+			dma_fence_put(fence);
+			count++;
+		}
+		cond_resched();
+	}
+	return 0;
+}
+
+static void race(struct kunit *test, const char *driver, const char *timeline)
+{
+	struct names_test *t = test->priv;
+	unsigned long end = jiffies + RACE_SECONDS * HZ;
+	struct dma_fence *last[MAX_UNDER_WAY] = {};
+	struct task_struct *task[4] = {};
+	unsigned int i, readers, signals = 0;
+
+	t->driver = driver;
+	t->timeline = timeline;
+	readers = clamp_t(unsigned int, num_online_cpus() - 1, 1, ARRAY_SIZE(task));
+	for (i = 0; i < readers; i++) {
+		task[i] = kthread_run(keep_waiting, t, "wait/%u", i);
+		KUNIT_EXPECT_FALSE(test, IS_ERR(task[i]));
+	}
+	while (time_before(jiffies, end) && !atomic_read(&t->wrong)) {
+		struct dma_fence **fence = &last[signals % MAX_UNDER_WAY];
+
+		while (*fence && !named_fence_is_gone(*fence))
+			usleep_range(50, 100);
+		dma_fence_put(*fence);
+		*fence = named_fence(t->context, ++signals, driver, timeline);
+		if (!*fence)
+			break;
+		set_current_fence(t, dma_fence_get(*fence));
+		/* Long enough for a reader to find it, and each time another bit. */
+		udelay(20 + signals % 61);
+		named_fence_signal(*fence);
+		cond_resched();
+	}
+	for (i = 0; i < readers; i++)
+		if (!IS_ERR(task[i]))
+			kthread_stop(task[i]);
+	set_current_fence(t, NULL);
+	for (i = 0; i < MAX_UNDER_WAY; i++)
+		dma_fence_put(last[i]);
+
+	expect_no_wrong_names(test);
+	for (i = 0; i < NUM_EVENTS; i++)
+		kunit_info(test, "%s: %d own, %d fixed, %d one of each\n", event_names[i],
+			   atomic_read(&t->events[i].own),
+			   atomic_read(&t->events[i].fixed),
+			   atomic_read(&t->events[i].mixed));
+	/* It was a race: readers met fences before, and after. */
+	KUNIT_EXPECT_GT(test, signals, 100U);
+	KUNIT_EXPECT_GT(test, atomic_read(&t->events[WAIT_START].own), 100);
+	KUNIT_EXPECT_GT(test, atomic_read(&t->events[WAIT_END].fixed), 100);
+}
+
+static void race_of_short_names(struct kunit *test)
+{
+	race(test, SHORT_DRIVER, SHORT_TIMELINE);
+}
+
+static void race_of_long_names(struct kunit *test)
+{
+	race(test, LONG_DRIVER, LONG_TIMELINE);
+}
+
+static struct kunit_case names_race_cases[] = {
+	KUNIT_CASE(pending_fence_has_its_own_names),
+	KUNIT_CASE(pending_fence_has_its_own_long_names),
+	KUNIT_CASE(wait_for_signaled_fence_has_fixed_names),
+	KUNIT_CASE(end_of_signaled_fence_has_fixed_names),
+	KUNIT_CASE(wait_ends_with_fixed_names),
+	KUNIT_CASE(race_of_short_names),
+	KUNIT_CASE(race_of_long_names),
+	{}
+};
+
+static struct kunit_suite names_race_suite = {
+	.name = "dma_fence_names_race",
+	.init = names_test_init,
+	.exit = names_test_exit,
+	.test_cases = names_race_cases,
+};
+
+kunit_test_suite(names_race_suite);
+
+MODULE_DESCRIPTION("KUnit tests for the names in the trace events of fences");
+MODULE_LICENSE("GPL");
