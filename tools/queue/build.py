@@ -112,13 +112,13 @@ def fragment(path):
 class Kbuild:
     """make in a kernel @tree, with its objects in @obj."""
 
-    def __init__(self, tree, obj=None, *, arch="x86_64", cross="", env=None, suffix="", log=None):
+    def __init__(self, tree, obj=None, *, arch="x86_64", cross="", env=None, suffix="", log=None, compiler=None):
         self.tree = Path(tree)
         self.obj = Path(obj) if obj else self.tree / ".obj"
         self.log = log or config.BUILD / "log" / f"build-{self.tree.parent.name}-{self.tree.name}.log"
         self.env = {**environment(), **(env or {})}
         self.command = ["make", "-C", self.tree, f"O={self.obj}", f"-j{os.cpu_count() or 1}",
-                        f"ARCH={arch}", f"CROSS_COMPILE={cross}", f"CC=ccache {cross}gcc", f"LOCALVERSION={suffix}"]
+                        f"ARCH={arch}", f"CROSS_COMPILE={cross}", f"CC=ccache {compiler or f'{cross}gcc'}", f"LOCALVERSION={suffix}"]
 
     def make(self, *targets, what, progress=False, env=None):
         self.obj.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The suite `build`: every commit of the woven tree builds, with all toggles on and with all off,
-for x86-64 and arm64, and brings no new warning.
+"""The suite `build`: every commit of the woven tree builds, on its own, and brings no new warning.
 
-So whoever bisects through the queue, or takes a part of it, has a kernel that builds. To keep that
-in minutes only the subsystem and the objects of touched files are compiled; the whole kernel is
-built for the guest.
+So whoever bisects through the queue, or takes a part of it, has a kernel that builds. For x86-64
+and arm64, with gcc, each commit is built with all toggles on and with all of them off. Each toggle
+alone off is built where that can differ from both: a commit that touches a Kconfig, a Makefile, a
+header, or a file that mentions a toggle; and the last one. Any other file is compiled to the same
+object whichever toggle is off. On the newest kernel clang builds each commit too, toggles on.
+
+To keep that in minutes only the subsystem and the objects of touched files are compiled; the whole
+kernel is built for the guest.
 """
 
 import re
@@ -24,30 +28,34 @@ CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compi
 
 
 class Variant:
-    """One architecture with the toggles on or off, built incrementally from commit to commit."""
+    """One architecture with the toggles "on", "off" or one "alone" off, built from commit to commit."""
 
-    def __init__(self, tree, kernel, arch, toggles):
+    def __init__(self, tree, kernel, arch, toggles, clang=False):
         self.tree = tree
-        self.name = f"{arch}-{toggles}"
+        self.name = f"{arch}-{'clang' if clang else toggles}"
         self.logs = config.BUILD / "log" / f"commits-{kernel.name}"
         cross, env = ("", None) if arch == "x86_64" else debian.cross_compiler()
-        self.kbuild = build.Kbuild(tree, tree / f".obj-{self.name}", arch=arch, cross=cross, env=env)
-        self.options = {**build.wanted(CONFIGS[arch], kernel.name),
-                        **build.wanted([build.TOGGLES], kernel.name, toggles=None if toggles == "on" else "n")}
-        self.toggles = build.wanted([build.TOGGLES], kernel.name)
+        compiler = None
+        if clang:
+            compiler, env = debian.clang()
+        self.kbuild = build.Kbuild(tree, tree / f".obj-{self.name}", arch=arch, cross=cross, env=env, compiler=compiler)
+        self.toggles = build.wanted([build.TOGGLES], kernel.name, toggles="n" if toggles == "off" else None)
+        self.options = build.wanted(CONFIGS[arch], kernel.name)
+        self.pending = True     # to be configured
         self.known = set()      # warnings of the unpatched source
 
     def make(self, number, targets, *words):
         """Build @targets; returns the warnings. A failure names the first error of the compiler."""
         log = self.logs / f"{number:04}-{self.name}.log"
         self.kbuild.log = log
+        start = log.stat().st_size if log.exists() else 0
         try:
             self.compile(targets, *words)
         except Failure as failure:
             text = log.read_text(encoding="utf-8", errors="replace")
             first = re.search(r"^.*\berror:.*$|\*\*\* No rule.*$", text, re.MULTILINE)
-            raise Failure(f"{self.name}: {first[0] if first else 'make failed'}; see {log}") from failure
-        text = log.read_text(encoding="utf-8", errors="replace")
+            raise Failure(f"{self.name}: {first[0] if first else str(failure)}; see {log}") from failure
+        text = log.read_bytes()[start:].decode("utf-8", "replace")
         # Without their place in the file, which the patches move.
         return set(re.findall(r"^([^\s:]+):\d+(?::\d+)?: (warning: .*)$", text, re.MULTILINE))
 
@@ -60,12 +68,17 @@ class Variant:
         if missing:
             raise Failure(f"{self.name}: make did not build {' '.join(missing)}")
 
-    def start(self, number):
+    def start(self, number, alone=None):
+        """Configure, if a Kconfig changed since the last time; with the toggle @alone off, always."""
         log = self.logs / f"{number:04}-{self.name}.log"
-        log.unlink(missing_ok=True)
+        if alone is None:
+            log.unlink(missing_ok=True)
         self.kbuild.log = log
-        # The toggles appear in the course of the series.
-        self.kbuild.configure(self.options, optional=self.toggles)
+        if self.pending or alone:
+            off = {alone: "n"} if alone else {}
+            # The toggles appear in the course of the series, and depend on each other.
+            self.kbuild.configure({**self.options, **self.toggles, **off}, optional=self.toggles)
+        self.pending = False
 
     def targets(self, paths):
         """What make has to build for touched @paths: the subsystem, and single objects elsewhere."""
@@ -76,6 +89,48 @@ class Variant:
                   and not path.startswith(SUBSYSTEM) and (self.tree / path).exists()
                   and setting(self.tree, path, real)]
         return [SUBSYSTEM, *(path[:-1] + "o" for path in [*modules, *others])]
+
+    def step(self, number, paths):
+        """Build a commit that touches @paths; returns (its objects, problems)."""
+        try:
+            self.pending |= touches_kconfig(paths)
+            self.start(number)
+            targets = self.targets(paths)
+            new = self.make(number, targets) - self.known
+            return targets, [f"{self.name}: {path}: {text}" for path, text in sorted(new)]
+        except Failure as failure:
+            return [], [str(failure).splitlines()[0]]
+
+    def step_alone(self, number, paths):
+        """Build it once for each toggle with that alone off; returns problems."""
+        (self.logs / f"{number:04}-{self.name}.log").unlink(missing_ok=True)
+        problems = []
+        for toggle in self.toggles:
+            try:
+                self.start(number, toggle)
+                new = self.make(number, self.targets(paths)) - self.known
+                problems += [f"{self.name}, {toggle}=n: {path}: {text}" for path, text in sorted(new)]
+            except Failure as failure:
+                problems.append(f"{toggle}=n: " + str(failure).splitlines()[0])
+        return problems
+
+
+def touches_kconfig(paths):
+    return any(path.rpartition("/")[2].startswith("Kconfig") for path in paths)
+
+
+def depends_on_a_toggle(tree, paths, toggles):
+    """Whether one toggle off can make another object of @paths than all on and all off do."""
+    for path in paths:
+        name = path.rpartition("/")[2]
+        if name.startswith("Kconfig") or (name == "Makefile" and path.startswith("drivers/")) \
+                or (path.endswith(".h") and path.startswith(("drivers/", "include/"))):
+            return True
+        file = tree / path
+        if path.startswith("drivers/") and file.is_file() \
+                and any(toggle in file.read_text(encoding="utf-8", errors="replace") for toggle in toggles):
+            return True
+    return False
 
 
 def sources(tree, directory):
@@ -122,36 +177,46 @@ def touched(git, commit):
     return git.line("diff-tree", "-r", "--no-commit-id", "--name-only", commit).split("\n")
 
 
+def variants_of(tree, kernel):
+    """(what builds every commit, what builds some with one toggle off)."""
+    every = [Variant(tree, kernel, arch, toggles) for arch in CONFIGS for toggles in ("on", "off")]
+    if kernel == config.kernels()[-1]:
+        every.append(Variant(tree, kernel, "x86_64", "on", clang=True))
+    return every, [Variant(tree, kernel, arch, "alone") for arch in CONFIGS]
+
+
 def check(kernel, results):
     git, ids = checkout(kernel)
     everything = sorted({path for commit in ids for path in touched(git, commit)})
     git("checkout", "--quiet", "--force", "--detach", "base")
     tree = git.directory
-    variants = [Variant(tree, kernel, arch, toggles) for arch in CONFIGS for toggles in ("on", "off")]
-    with steps.step(f"building what the queue touches, unpatched, {len(variants)} times"):
-        for variant in variants:
-            variant.start(0)
-            variant.known = variant.make(0, variant.targets(everything))
+    every, alone = variants_of(tree, kernel)
+
+    def unpatched(variant):
+        variant.start(0)
+        variant.known = variant.make(0, variant.targets(everything))
+
+    with steps.step(f"building what the queue touches, unpatched, {len(every)} times"):
+        # Compilers keep all processors busy; what make does before and after them does not.
+        steps.parallel(unpatched, every)
+    for variant in alone:
+        variant.known = set().union(*(other.known for other in every))
     compiled = set()
     for number, commit in enumerate(ids, 1):
         start = time.monotonic()
         git("checkout", "--quiet", "--force", "--detach", commit)
         subject = git.line("log", "-1", "--format=%f", commit)
-        problems = []
-        for variant in variants:
-            try:
-                variant.start(number)
-                targets = variant.targets(touched(git, commit))
-                compiled.update(targets)
-                new = variant.make(number, targets) - variant.known
-                problems += [f"{variant.name}: {path}: {text}" for path, text in sorted(new)]
-            except Failure as failure:
-                problems.append(str(failure).splitlines()[0])
+        paths = touched(git, commit)
+        done = steps.parallel(lambda variant: variant.step(number, paths), every)
+        compiled.update(target for targets, _ in done for target in targets)
+        problems = [problem for _, found in done for problem in found]
+        if commit == ids[-1] or depends_on_a_toggle(tree, paths, every[0].toggles):
+            problems += sum(steps.parallel(lambda variant: variant.step_alone(number, paths), alone), [])
         results.add(kernel.name, "build", f"{number:04}-{subject}", FAIL if problems else PASS,
                     problems[0] if problems else "", time.monotonic() - start)
     coverage(kernel, everything, compiled, tree, results)
-    for variant in variants:
-        if variant.name.endswith("-on"):
+    for variant in every:
+        if not variant.name.endswith("-off"):
             pedantic(kernel, git, variant, len(ids) + 1, results)
 
 
@@ -166,11 +231,11 @@ def coverage(kernel, paths, compiled, tree, results):
 def pedantic(kernel, git, variant, number, results):
     """The queue's own files give no warning with W=1 either."""
     new = git.line("diff", "--name-only", "--diff-filter=A", "--no-renames", "base", "HEAD").split("\n")
-    own = [path for path in new if path.startswith("drivers/") and path.endswith(".c")]
-    if not own:
-        return
+    own = [path for path in new if path.startswith("drivers/") and path.endswith((".c", ".h"))]
     real = build.resolved(variant.kbuild.obj)
-    objects = [path[:-1] + "o" for path in own if setting(variant.tree, path, real)]
+    objects = [path[:-1] + "o" for path in own if path.endswith(".c") and setting(variant.tree, path, real)]
+    if not objects:
+        return
     start = time.monotonic()
     try:
         (variant.logs / f"{number:04}-{variant.name}.log").unlink(missing_ok=True)

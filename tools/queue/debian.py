@@ -20,6 +20,8 @@ from steps import Failure
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 IGT_SUITE = "forky"         # the first suite that has IGT 2.5 and its tests
 SPARSE_SUITE = "forky"      # older ones silently check nothing on a new kernel
+CLANG = "clang-19"          # 7.3 refuses those before 17
+CLANG_SUITE = "bookworm"
 
 # What a plain Debian machine lacks, by what needs it.
 PACKAGES = (
@@ -94,7 +96,7 @@ def sites():
 
 def suites():
     wanted = [kernel.suite for kernel in config.kernels()]
-    wanted += [config.TOOLS["suite"], IGT_SUITE, SPARSE_SUITE, codename()]
+    wanted += [config.TOOLS["suite"], IGT_SUITE, SPARSE_SUITE, CLANG_SUITE, codename()]
     return sorted(set(wanted))
 
 
@@ -217,6 +219,17 @@ def cross_compiler():
                         if "aarch64-linux-gnu" in name or name.endswith("-arm64-cross")]
             fetch(packages, codename(), root)
     return root / "usr/bin/aarch64-linux-gnu-", {"LD_LIBRARY_PATH": root / "usr/lib/x86_64-linux-gnu"}
+
+
+def clang():
+    """The program of a clang that the newest kernel accepts, and the environment it needs."""
+    root = config.BUILD / "clang"
+    if not root.exists():
+        with steps.step(f"getting {CLANG} from {CLANG_SUITE}"):
+            packages = closure([CLANG], CLANG_SUITE)
+            # The C library, binutils and the like are those of this machine.
+            fetch(sorted(set(packages) - installed(packages)), CLANG_SUITE, root)
+    return root / "usr" / "bin" / CLANG, {"LD_LIBRARY_PATH": root / "usr" / "lib" / "x86_64-linux-gnu"}
 
 
 def sparse():
