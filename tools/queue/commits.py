@@ -80,6 +80,10 @@ class Variant:
             self.kbuild.configure({**self.options, **self.toggles, **off}, optional=self.toggles)
         self.pending = False
 
+    def builds(self, path):
+        """Whether this kernel, as it is configured, contains the source file @path."""
+        return bool(setting(self.tree, path, build.resolved(self.kbuild.obj)))
+
     def targets(self, paths):
         """What make has to build for touched @paths: the subsystem, and single objects elsewhere."""
         real = build.resolved(self.kbuild.obj)

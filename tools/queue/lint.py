@@ -66,6 +66,15 @@ class Lint:
                          f"{len(problems)}, first: {problems[0]}; see {self.log}" if problems else "",
                          time.monotonic() - start)
 
+    def each(self, checker, items, name, problems):
+        """A result for each of @items, of what @problems finds in it; several are checked at once."""
+        def timed(item):
+            start = time.monotonic()
+            return problems(item), time.monotonic() - start
+
+        for item, (found, seconds) in zip(items, steps.parallel(timed, items)):
+            self.add(f"{checker}.{name(item)}", found, time.monotonic() - seconds)
+
     def keep(self, title, text):
         with open(self.log, "a", encoding="utf-8", errors="replace") as file:
             file.write(f"--- {title}\n{text}\n")
@@ -79,9 +88,7 @@ class Lint:
     def checkpatch(self):
         found = " ".join(self.complaints(PLANTED / "checkpatch.diff"))
         self.planted("checkpatch", "CHECK:COMPARISON_TO_NULL" in found and "TYPO_SPELLING" in found)
-        for path in weave.write(config.queue(), self.kernel):
-            start = time.monotonic()
-            self.add(f"checkpatch.{path.name}", self.complaints(path), start)
+        self.each("checkpatch", weave.write(config.queue(), self.kernel), lambda path: path.name, self.complaints)
 
     def complaints(self, patch):
         """Lines of errors, warnings and checks; --strict ones count as much as the others."""
@@ -108,17 +115,23 @@ class Lint:
         text = "".join(steps.attempt([*command, PLANTED / "sparse.c"])[1:])
         self.planted("sparse", re.findall("address spaces", text))
         sources = [path for path in touched if path.endswith(".c") and path.startswith("drivers/")]
-        before, after, checked = set(), set(), set()
+        before, after = set(), set()
         with steps.step("sparse on the unpatched and the woven sources"):
             for commit, found in (("base", before), ("origin/queue", after)):
                 git("checkout", "--quiet", "--force", "--detach", commit)
+                seen = set()
                 for arch in commits.CONFIGS:
                     variant = commits.Variant(git.directory, self.kernel, arch, "on")
                     variant.start(9000)
-                    output = self.run_sparse(variant, variant.targets(sources), command)
+                    # Each source once: sparse says the same for every architecture that has it.
+                    targets = [f"{path[:-1]}o" for path in sources if path not in seen and
+                               (git.directory / path).exists() and variant.builds(path)]
+                    if not targets:
+                        continue
+                    output = self.run_sparse(variant, targets, command)
                     found.update(re.findall(r"^([^\s:]+\.[ch]):\d+:\d+: ((?:warning|error): .*)$", output, re.MULTILINE))
-                    if found is after:
-                        checked.update(re.findall(r"^  CHECK   (?:\.\./)?(\S+)$", output, re.MULTILINE))
+                    seen.update(re.findall(r"^  CHECK   (?:\.\./)?(\S+)$", output, re.MULTILINE))
+            checked = seen
         start = time.monotonic()
         new = sorted(after - before)
         for path in sorted(path for path in touched if path.endswith((".c", ".h")) and path.startswith(("drivers/", "include/"))):
@@ -142,12 +155,14 @@ class Lint:
         self.planted("kernel-doc", self.doc_warnings(PLANTED, "kernel-doc.h"))
         paths = [path for path, kind in touched.items() if kind != "D" and path.endswith((".c", ".h"))
                  and path.startswith(("drivers/", "include/"))]
-        for path in sorted(paths):
-            start = time.monotonic()
+
+        def new_warnings(path):
             now = self.doc_warnings(git.directory, path)
             # A warning may name the line, which the patches move: numbers tell, for an edited file.
-            old = [] if touched[path] == "A" else self.doc_warnings(self.kernel.pristine, path)
-            self.add(f"kernel-doc.{path}", now if len(now) > len(old) else [], start)
+            old = self.doc_warnings(self.kernel.pristine, path) if now and touched[path] != "A" else []
+            return now if len(now) > len(old) else []
+
+        self.each("kernel-doc", sorted(paths), str, new_warnings)
 
     def doc_warnings(self, root, path):
         _, stdout, stderr = steps.attempt([sys.executable, "-B", self.tools / "scripts/kernel-doc", "-none", root / path],
@@ -159,15 +174,34 @@ class Lint:
     # coccinelle
 
     def coccinelle(self, touched):
-        """Each rule of the queue finds something in the unpatched drivers, and nothing in the woven ones."""
+        """Each rule finds what it is for in the unpatched drivers, and nothing in the woven ones.
+
+        lint/RULE.c beside the other planted faults, if it is there, marks the lines that the rule has to
+        find in it. It may find nothing else there, and where upstream has mended the drivers, that is the proof.
+        """
         for rule in sorted(path for path, kind in touched.items() if path.endswith(".cocci") and kind == "A"):
             name = rule.rpartition("/")[2]
-            self.planted(f"coccinelle.{name}", self.matches(rule, self.kernel.pristine))
+            unpatched = self.matches(rule, self.kernel.pristine / "drivers")
+            sample = PLANTED / name.replace(".cocci", ".c")
+            if sample.exists():
+                start = time.monotonic()
+                self.add(f"coccinelle.{name}.sample", self.sample(rule, sample), start)
+            else:
+                self.planted(f"coccinelle.{name}", unpatched)
             start = time.monotonic()
-            self.add(f"coccinelle.{name}", self.matches(rule, self.kernel.tree), start)
+            self.add(f"coccinelle.{name}", self.matches(rule, self.kernel.tree / "drivers"), start)
+            steps.say(f"    {rule}: {len(unpatched)} in the unpatched {self.kernel.name}")
 
-    def matches(self, rule, tree):
+    def sample(self, rule, sample):
+        """What the rule misses in its sample, or finds where nothing is marked."""
+        marked = {number for number, line in enumerate(sample.read_text(encoding="utf-8").splitlines(), 1)
+                  if "/* reported */" in line}
+        found = {int(match[1]) for line in self.matches(rule, sample) if (match := re.match(r"[^:]+:(\d+):", line))}
+        return [f"{sample.name}:{line}: {'not reported' if line in marked else 'reported, though it is right'}"
+                for line in sorted(marked ^ found)] or ([] if marked else [f"{sample}: no line is marked"])
+
+    def matches(self, rule, place):
         output = steps.run(["spatch", "--very-quiet", "-D", "report", "--no-includes", "--cocci-file",
-                            config.ROOT / rule, "--dir", tree / "drivers"], what=f"running {rule}")
-        self.keep(f"coccinelle {rule} on {tree}", output)
+                            config.ROOT / rule, *(["--dir"] if place.is_dir() else []), place], what=f"running {rule}")
+        self.keep(f"coccinelle {rule} on {place}", output)
         return output.splitlines()
