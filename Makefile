@@ -15,7 +15,7 @@ loose = $(if $(filter-out 0 n no,$(LOOSE)),--loose)
 help:
 	@$(QUEUE) help
 
-.PHONY: run check deps source series am tree refresh lint bench verify
+.PHONY: run check deps source series am tree refresh lint bench verify table
 run:
 	@$(QUEUE) run $(kernel)
 check:
@@ -38,3 +38,5 @@ bench:
 	@$(QUEUE) bench
 verify:
 	@$(QUEUE) verify
+table:
+	@$(QUEUE) table

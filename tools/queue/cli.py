@@ -23,6 +23,7 @@ make tree [KERNEL={k}]     the patched kernel: build/{k}/tree, branch queue, to 
                             FORCE=1 throws away what was not refreshed, LOOSE=1 accepts moved hunks
 make refresh [KERNEL={k}]  write the edits made in that tree back into the patches and files here
 make lint                   checkpatch, sparse and kernel-doc on every patch
+make table                  write the README's table of features and kernels, from series
 make verify                 check the queue's own rules: series, headers, no orphan files
 make bench                  the measurements (none yet)
 
@@ -83,6 +84,11 @@ def verify(_args):
     return verifying.main(config.queue())
 
 
+def table(_args):
+    import table as tables
+    tables.main(config.queue())
+
+
 def run(args):
     import demo
     return demo.main(the_kernel(args))
@@ -124,6 +130,7 @@ def parser():
     command("refresh", refresh, "--kernel")
     command("am", am, "--kdir")
     command("verify", verify)
+    command("table", table)
     command("run", run, "--kernel")
     command("check", check, "--kernels", "--suites")
     command("lint", lint, "--kernels")

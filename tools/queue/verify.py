@@ -7,6 +7,7 @@ import re
 
 import patchfile
 import series
+import table
 import weave
 from config import SHIPPED
 from steps import Failure, say
@@ -35,6 +36,7 @@ def problems(queue):
             found += version_checks(queue, kernel, entry.patch)
         weave.woven(queue, kernel)
         weave.woven(queue, kernel, control=True)
+    found += filter(None, [table.stale(queue)])
     return list(dict.fromkeys(found))
 
 
