@@ -5,6 +5,10 @@ One boot serves all suites of a kernel. A test that brings the guest down has fa
 control kernel: done what it should), and the rest of the plan goes on in a fresh guest.
 """
 
+import errno
+import re
+from fnmatch import fnmatchcase
+
 import config
 import guest
 import igt
@@ -12,9 +16,12 @@ import kselftest
 import kunit
 import steps
 import weave
-from results import FAIL, PASS, SKIP
+from results import FAIL, PASS, SKIP, UNPATCHED, passing_unpatched
 
 SUITES = ("kunit", "kselftest", "igt", "stress")
+DMA_BUF = "drivers/dma-buf/dma-buf.o"
+# As the kselftest harness and IGT print it.
+ENOTTY = re.compile(rf"\({errno.ENOTTY}\)|errno: {errno.ENOTTY},")
 LEAKER = "kmemleak-test.ko"         # the kernel's own module that leaks on purpose
 
 
@@ -29,6 +36,7 @@ class Session:
         self.programs = {kselftest.item(program).name: program for program in programs if program.tests}
         self.boots = []
         self.down = {}          # item -> how it ended the guest
+        self.igt = igt.TESTS
         self.leaker = None      # a module to load last, whose leaks must be found
 
     def plan(self, suites):
@@ -58,7 +66,7 @@ class Session:
         if {"kselftest", "stress"} & set(suites):
             chosen.update(kselftest.files(self.programs.values()))
         if "igt" in suites:
-            chosen.update(igt.files())
+            chosen.update(igt.files(self.igt))
         if self.leaker:
             chosen[f"test/{LEAKER}"] = self.leaker
         return chosen
@@ -168,13 +176,16 @@ class Queue:
         for test, verdict, reason, took in igt.compared(self.igt, control):
             self.add("igt", test, verdict, reason, took)
 
-    def close(self, suite, error):
-        """Two more tests of a suite: the console says nothing bad, and nothing is leaked."""
+    def close(self, suite, error, covered=()):
+        """Two more tests of a suite: the console says nothing bad, and nothing is leaked.
+
+        @covered: the suites whose items are looked at, if more than this one.
+        """
         session = self.session
         if error:
             self.add(suite, "guest", FAIL, error)
         lines = [(item, line) for boot in session.boots for item, line in boot.splats()
-                 if item is None or session.suite(item) == suite]
+                 if item is None or session.suite(item) in (covered or (suite,))]
         first = "; ".join(f"{item or 'boot'}: {line}" for item, line in lines[:1])
         self.add(suite, "console-clean", FAIL if lines else PASS,
                  f"{len(lines)} lines, first {first}; see {session.last.dir}/console.log" if lines else "")
@@ -186,16 +197,77 @@ class Queue:
 
 
 class Off(Queue):
-    """The patched kernel with its toggles off."""
+    """The patched kernel with its toggles off: none of the queue's code is there, and user space sees that.
+
+    The tests of @refused, entries of control.toml, have to fail there for want of the ioctls.
+    """
+
+    def __init__(self, session, results, refused=()):
+        super().__init__(session, results)
+        self.refused = refused
+        self.ours = {item for item in session.programs if not matching(refused, item)}
 
     def add(self, suite, test, verdict, reason="", seconds=0.0):
         super().add(suite, f"toggles-off.{test}", verdict, reason, seconds)
 
-    def no_code(self, own):
-        """None of the queue's own sources was compiled."""
+    def no_code(self, own, patched):
+        """None of the queue's @own sources was compiled, and nothing else makes sync_files of a dma-buf.
+
+        The same look at the @patched image has to find them.
+        """
         objects = sorted(path[:-1] + "o" for path in own if path.startswith("drivers/") and path.endswith(".c"))
-        found = [path for path in objects if (self.session.image.obj / path).exists()]
-        self.add("kselftest", "no-code", FAIL if found or not objects else PASS, f"compiled: {' '.join(found)}" if found else "")
+        found = code(self.session.image.obj, objects)
+        if not code(patched.obj, objects):
+            self.add("kselftest", "no-code", FAIL, "nor is there any with the toggles on: this test looks in the wrong place")
+        else:
+            self.add("kselftest", "no-code", FAIL if found else PASS, f"compiled: {' '.join(found)}" if found else "")
+
+    def run(self, suites):
+        error = self.session.run(suites, self.ended)
+        self.close("kselftest" if self.ours else "control", error, suites)
+
+    def ended(self, boot, item):
+        if item in self.ours:
+            super().ended(boot, item)
+            return
+        name, tests, text = verdicts(self.session, boot, item)
+        down, took = self.session.down.get(item), boot.seconds.get(item, 0)
+        failed = [test for test, verdict in tests if verdict == FAIL]
+        if down:
+            self.add("control", name, FAIL, f"it brought the kernel down: {down}", took)
+        elif not failed:
+            self.add("control", name, FAIL, f"none of {len(tests)} tests fails without the ioctls, so they test nothing", took)
+        elif not ENOTTY.search(text):
+            self.add("control", name, FAIL, f"{len(failed)} of {len(tests)} tests failed, but none with ENOTTY", took)
+        else:
+            self.add("control", name, PASS, f"{len(failed)} of {len(tests)} tests failed with ENOTTY, as they should", took)
+
+
+def matching(entries, name):
+    """The first of control.toml's @entries for a test of that name, or None."""
+    return next((entry for entry in entries if fnmatchcase(name, entry["test"])), None)
+
+
+def code(obj, objects):
+    """Which of @objects were built in @obj; dma-buf.o counts if it makes sync_files by itself."""
+    found = [path for path in objects if (obj / path).exists()]
+    symbols = steps.run(["nm", "--undefined-only", obj / DMA_BUF], what=f"reading {obj / DMA_BUF}").split()
+    return [*found, DMA_BUF] if "sync_file_create" in symbols else found
+
+
+def verdicts(session, boot, item):
+    """(name in the suite control, (test, verdict) of each test of the subject, what they printed) of an @item that ended."""
+    suite = session.suite(item)
+    if suite == "igt":
+        judged = {test: result for test, result in igt.results(boot).items() if test.startswith(igt.JUDGE + ".")}
+        return (f"igt.{igt.JUDGE}", [(test, PASS if result[0] == "pass" else FAIL) for test, result in judged.items()],
+                "".join(result[1] for result in judged.values()))
+    if suite == "kunit":
+        if item in session.down:
+            return item, [], ""
+        return item, [case[:2] for case in kunit.parse(boot.log(item), boot.dir / f"{item}.tap")], boot.log(item)
+    tap = kselftest.parse(boot.log(item), boot.status.get(item, 0))
+    return item, [case[:2] for case in tap.tests], boot.log(item)
 
 
 class Control:
@@ -205,9 +277,15 @@ class Control:
         self.session = session
         self.results = results
         self.own = own                          # files that the queue brings
-        self.expected_modules = expected_modules
+        self.expected_modules = {name for name in expected_modules if self.brought(name)}
+        self.known = passing_unpatched(session.kernel.name)
+        self.met = []           # those of them that were
         self.igt = {}
         self.judged = True
+
+    def brought(self, module):
+        """Whether that KUnit module is the queue's: kernels have others of their own."""
+        return f"drivers/dma-buf/{module}.c" in self.own
 
     def run(self, suites, judged):
         """Run @suites; unless @judged they only give IGT's results, for comparison."""
@@ -216,6 +294,8 @@ class Control:
             self.session.leaker = next(path for path in self.session.image.modules if path.name == LEAKER)
         self.session.programs = {name: program for name, program in self.session.programs.items()
                                  if program.source in self.own and not program.stress}
+        self.session.modules = {name: module for name, module in self.session.modules.items()
+                                if self.brought(kunit.name(module))}
         error = self.session.run(suites, self.ended)
         if not judged:
             return
@@ -223,6 +303,9 @@ class Control:
             self.add("guest", FAIL, error)
         for module in sorted(self.expected_modules - {kunit.name(path) for path in self.session.modules.values()}):
             self.add(f"kunit.{module}", PASS, "absent")
+        for entry in self.known:
+            if entry not in self.met:
+                self.add(entry["test"], FAIL, f"{UNPATCHED.name} names it, but no such test was run")
         found = "".join(boot.leaks or "" for boot in self.session.boots).count("unreferenced object")
         self.add("planted.leak", PASS if found else FAIL,
                  f"kmemleak found {found} planted leaks" if found else f"kmemleak did not find what {LEAKER} leaks")
@@ -237,23 +320,16 @@ class Control:
         if suite == "igt":
             self.igt = igt.results(boot)
             igt.keep(boot, self.igt, f"igt-{self.session.kernel.name}-control")
-            tests = [(test, PASS if self.igt[test][0] == "pass" else FAIL) for test in self.igt
-                     if test.startswith(igt.JUDGE + ".")]
-            name = f"igt.{igt.JUDGE}"
-        elif suite == "kunit":
-            tests = [] if down else [case[:2] for case in kunit.parse(boot.log(item), boot.dir / f"{item}.tap")]
-            name = item
-        else:
-            tap = kselftest.parse(boot.log(item), boot.status.get(item, 0))
-            tests = [case[:2] for case in tap.tests]
-            name = item
         if not self.judged:
             return
+        name, tests, _ = verdicts(self.session, boot, item)
         splats = [line for where, line in boot.splats() if where == item]
         self.judge(name, tests, down, splats, boot.seconds.get(item, 0))
 
     def judge(self, name, tests, down, splats, took):
         failed = [test for test, verdict in tests if verdict == FAIL]
+        known = matching(self.known, name)
+        self.met += [known] if known else []
         if down:
             self.add(name, PASS, f"it brought the kernel down, as it should: {down}", took)
         elif failed:
@@ -264,8 +340,11 @@ class Control:
             self.add(name, FAIL, "no test was run", took)
         elif all(verdict == SKIP for _, verdict in tests):
             self.add(name, FAIL, "all tests skipped, which shows nothing", took)
+        elif known:
+            self.add(name, PASS, f"it passes without the patches as well: {known['reason']}", took)
         else:
-            self.add(name, FAIL, f"all {len(tests)} tests pass without the patches, so they test nothing", took)
+            self.add(name, FAIL, f"all {len(tests)} tests pass without the patches, so they test nothing; "
+                     f"if that is right, say why in {UNPATCHED.name}", took)
 
 
 def timeout(boot, item):

@@ -21,13 +21,14 @@ import commits
 import config
 import debian
 import gitcmd
+import igt
 import kselftest
 import kunit
 import lint
 import source
 import steps
 import tree
-from results import FAIL, PASS, SKIP, Results
+from results import FAIL, PASS, SKIP, Results, passing_unpatched
 from steps import Failure
 
 SUITES = ("queue", "lint", "build", "kunit", "kselftest", "igt", "stress", "control")
@@ -71,16 +72,14 @@ def check_kernel(kernel, suites, results):
 
 def check_guests(kernel, suites, control, results):
     # IGT's other tests are measured against the control kernel, so either asks for both.
-    queue_suites = list(suites)
     control_suites = ["kunit", "kselftest", "igt"] if control else ["igt"] if "igt" in suites else []
     own = boots.own_files(kernel)
     image = build.kernel_image(kernel, "queue")
     programs = kselftest.programs(image, config.BUILD / "log" / f"kselftest-{kernel.name}.log")
     patched = boots.Queue(boots.Session(kernel, image, programs, "queue"), results)
-    if queue_suites:
-        patched.run(queue_suites)
-    if "kselftest" in suites:
-        toggles_off(kernel, programs, own, results)
+    if suites:
+        patched.run(suites)
+    toggles_off(kernel, image, programs, own, "kselftest" in suites, control, results)
     if not control_suites:
         return
     tree.make_control(config.queue(), kernel)
@@ -93,13 +92,23 @@ def check_guests(kernel, suites, control, results):
         patched.compare(unpatched.igt)
 
 
-def toggles_off(kernel, programs, own, results):
-    """The woven kernel with its toggles off has none of the queue's code, and user space sees that."""
-    image = build.kernel_image(kernel, "off")
-    programs = [dataclasses.replace(program, tests=program.name.endswith(kselftest.ABSENT)) for program in programs]
-    off = boots.Off(boots.Session(kernel, image, programs, "off"), results)
-    off.no_code(own)
-    off.run(["kselftest"])
+def toggles_off(kernel, patched, programs, own, absent, control, results):
+    """The woven kernel with its toggles off: with @absent nothing of the queue must be seen there,
+    with @control the tests that pass on the unpatched kernel must fail."""
+    refused = [entry for entry in passing_unpatched(kernel.name) if entry["toggle"]] if control else []
+    programs = [dataclasses.replace(program, tests=absent if program.name.endswith(kselftest.ABSENT) else program.tests
+                                    and bool(boots.matching(refused, kselftest.item(program).name)))
+                for program in programs]
+    suites = ["kselftest"] if any(program.tests for program in programs) else []
+    suites += ["igt"] if boots.matching(refused, f"igt.{igt.JUDGE}") else []
+    if not suites:
+        return
+    session = boots.Session(kernel, build.kernel_image(kernel, "off"), programs, "off")
+    session.igt = (igt.JUDGE,)
+    off = boots.Off(session, results, refused)
+    if absent:
+        off.no_code(own, patched)
+    off.run(suites)
 
 
 def weaver_tests(results):

@@ -18,8 +18,9 @@ import config
 from steps import Failure
 
 INIT = config.HERE / "guest" / "init"
+# Newer kernels want to be asked before KUnit modules run; older ones ignore the two words.
 CMDLINE = ("console=ttyS0 panic=-1 oops=panic printk.devkmsg=on mitigations=off tsc=reliable "
-           "kasan_multi_shot")
+           "kasan_multi_shot kunit.enable=1 kunit.autorun=1")
 BOOT_SECONDS = 120      # under TCG on a slow machine; 5 are usual
 LEAK_SECONDS = 300      # for kmemleak's scans; 30 are usual
 GRACE_SECONDS = 60      # beyond an item's own limit, which the guest enforces

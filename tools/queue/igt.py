@@ -65,13 +65,13 @@ def libraries(base, binaries):
     return found
 
 
-def files():
-    """What the guest needs, {path there: path here}."""
+def files(chosen=TESTS):
+    """What the guest needs to run the @chosen tests, {path there: path here}."""
     base = root()
-    tests = [name for name in TESTS if (base / HOME / name).exists()]
+    tests = [name for name in chosen if (base / HOME / name).exists()]
     if JUDGE not in tests:
         raise Failure(f"{base / HOME} has no {JUDGE}; remove {base} and try again")
-    listing = base / "test-list.txt"
+    listing = base / f"test-list-{len(tests)}.txt"
     listing.write_text(f"TESTLIST\n{' '.join(tests)}\nEND TESTLIST\n", encoding="utf-8")
     binaries = {f"{HOME}/{name}": base / HOME / name for name in tests}
     binaries["usr/bin/igt_runner"] = base / "usr/bin/igt_runner"

@@ -18,6 +18,7 @@ from steps import Failure
 
 PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
 SKIPS = config.HERE / "skips.toml"
+UNPATCHED = config.HERE / "control.toml"
 REPORT = config.OUT / "report" / "results.json"
 
 
@@ -35,13 +36,24 @@ class Result:
                                       f"({self.reason})" if self.reason else "")))
 
 
-def allowed_skips():
-    with open(SKIPS, "rb") as file:
-        entries = tomllib.load(file).get("skip", [])
+def table(path, name, keys):
+    """The [[name]] entries of the file at @path, each with exactly these @keys."""
+    with open(path, "rb") as file:
+        entries = tomllib.load(file).get(name, [])
     for entry in entries:
-        if set(entry) != {"kernels", "suite", "test", "reason"}:
-            raise Failure(f"{SKIPS}: an entry has kernels, suite, test and reason: {entry}")
+        if set(entry) != set(keys):
+            raise Failure(f"{path}: an entry has {', '.join(keys)}: {entry}")
     return entries
+
+
+def allowed_skips():
+    return table(SKIPS, "skip", ("kernels", "suite", "test", "reason"))
+
+
+def passing_unpatched(kernel):
+    """Entries of control.toml for the kernel of that name."""
+    entries = table(UNPATCHED, "passes", ("kernels", "test", "toggle", "reason"))
+    return [entry for entry in entries if kernel in entry["kernels"]]
 
 
 class Results:
