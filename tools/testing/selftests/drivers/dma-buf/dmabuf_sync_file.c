@@ -565,7 +565,9 @@ TEST_F_TIMEOUT(sync_file, ten_thousand_imports_do_not_grow, 120)
 		close(fence);
 	}
 	snapshot = buf_export(self->buf, DMA_BUF_SYNC_RW);
-	EXPECT_EQ(1, sync_count(snapshot));
+	/* The latest reader and the latest writer, or what stands for both. */
+	EXPECT_LE(1, sync_count(snapshot));
+	EXPECT_GE(2, sync_count(snapshot));
 	timeline_advance(self->timeline, 10000);
 	EXPECT_EQ(0, sync_status(snapshot));
 	timeline_advance(self->timeline, 1);
