@@ -101,6 +101,7 @@ static void named_fence_free_names(struct rcu_head *rcu)
 	names->driver = "freed";
 	names->timeline = "freed";
 	kfree(names);
+	/* Whoever sees this finds the names freed. */
 	smp_store_release(&f->gone, true);
 	dma_fence_put(&f->base);
 }
@@ -117,6 +118,7 @@ static void named_fence_signal(struct dma_fence *fence)
 /* Whether @fence has signaled, and its names are freed. */
 static bool named_fence_is_gone(struct dma_fence *fence)
 {
+	/* Pairs with named_fence_free_names(). */
 	return smp_load_acquire(&to_named_fence(fence)->gone);
 }
 

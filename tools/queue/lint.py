@@ -132,6 +132,7 @@ class Lint:
                     found.update(re.findall(r"^([^\s:]+\.[ch]):\d+:\d+: ((?:warning|error): .*)$", output, re.MULTILINE))
                     seen.update(re.findall(r"^  CHECK   (?:\.\./)?(\S+)$", output, re.MULTILINE))
             checked = seen
+            self.sparse_names(git, variant, command)
         start = time.monotonic()
         new = sorted(after - before)
         for path in sorted(path for path in touched if path.endswith((".c", ".h")) and path.startswith(("drivers/", "include/"))):
@@ -140,6 +141,25 @@ class Lint:
                 problems.append("sparse never saw it; add its option to configs/compile-*.config")
             if path in sources or problems:
                 self.add(f"sparse.{path}", problems, start)
+
+    def sparse_names(self, git, variant, command):
+        """A caller that forgets rcu_dereference() on a fence's name is reported, one that has it is not.
+
+        Both are planted at the end of a source of the woven tree, because they need its headers.
+        """
+        path = "drivers/dma-buf/sync_file.c"
+        source_file = git.directory / path
+        text = source_file.read_text(encoding="utf-8")
+        planted = (PLANTED / "fence_names.c").read_text(encoding="utf-8")
+        source_file.write_text(text + planted, encoding="utf-8")
+        try:
+            output = self.run_sparse(variant, [f"{path[:-1]}o"], command)
+        finally:
+            git("checkout", "--quiet", "--force", "--", path)
+        before = text.count("\n")
+        wanted = {before + number for number, line in enumerate(planted.splitlines(), 1) if "/* forgets */" in line}
+        found = {int(number) for number in re.findall(rf"{path}:(\d+):\d+: warning: .*address spaces", output)}
+        self.planted("sparse.fence_names", {number for number in found if number > before} == wanted)
 
     def run_sparse(self, variant, targets, command):
         log = variant.kbuild.log
