@@ -86,10 +86,10 @@
  *    after the first change, so there is no state in between to be left in.
  * 5. A fence is left out only if it has signaled, or if one of the same context
  *    with a later number takes part: a driver that numbers fences of one context
- *    promises that they signal in that order. The
- *    array has a context of its own, so neither dma_resv_add_shared_fence() nor
- *    any other code that keeps the latest of a context mixes it up with
- *    another fence, nor can an import displace a driver's fence that way.
+ *    promises that they signal in that order. The array has a context of its
+ *    own, so neither dma_resv_add_shared_fence() nor any other code that keeps
+ *    the latest of a context mixes it up with another fence, nor can an import
+ *    displace a driver's fence that way.
  *
  * An import can make others wait longer, never shorter. A client that may import
  * has the buffer and could submit work to it that takes as long.
