@@ -3,6 +3,7 @@
 /// release leaves the memory to dma_fence_free(), kfree_rcu() or call_rcu().
 ///
 // Confidence: High
+// Keywords: dma_fence_ops
 // Options: --no-includes --include-headers
 
 virtual context

@@ -9,6 +9,7 @@
 /// them for get_driver_name and get_timeline_name.
 ///
 // Confidence: High
+// Keywords: get_driver_name, get_timeline_name, dma_fence_driver_name, dma_fence_timeline_name
 // Options: --no-includes --include-headers
 
 virtual context

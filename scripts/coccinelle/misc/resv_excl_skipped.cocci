@@ -4,6 +4,7 @@
 /// overtake it.
 ///
 // Confidence: Moderate
+// Keywords: dma_resv_get_excl
 // Options: --no-includes --include-headers
 
 virtual context
