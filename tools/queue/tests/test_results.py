@@ -41,6 +41,14 @@ def test_the_harness():
     assert tap.tests[2][2] == "no such device"
 
 
+def test_a_program_that_skips_its_rest():
+    text = "TAP version 13\n1..7\nok 1 drivers/x: [PASS,test-1]\n# drivers/x: [skip,no-memfd]\n"
+    tap = kselftest.parse(text, kselftest.KSFT_SKIP)
+    assert tap.errors == []
+    assert tap.tests == [("test-1", PASS, ""), ("2-7", SKIP, "drivers/x: [skip,no-memfd]")]
+    assert kselftest.parse(text, 0).errors == ["1 tests of 7 were run"]
+
+
 def test_names_of_32_bit_tests():
     assert kselftest.test_id("compat.prog", "prog.bad") == "compat.prog.bad"
     assert kselftest.test_id("compat.prog", "global.bad") == "compat.prog.bad"
