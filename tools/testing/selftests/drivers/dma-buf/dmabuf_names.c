@@ -343,14 +343,14 @@ struct bufinfo {
 
 static bool is_number(const char *word)
 {
-	return *word && strspn(word, "0123456789:") == strlen(word);
+	return *word && strspn(word, "0123456789") == strlen(word);
 }
 
 /* The kernels have the words of such a line in different order; names are all but these. */
 static bool is_filler(const char *word)
 {
 	static const char * const fillers[] = {
-		"Exclusive", "Shared", "kernel", "write", "read", "bookkeep", "fence:",
+		"Exclusive", "Shared", "kernel", "write", "read", "bookkeep", "fence",
 		"seq", "signalled", "unsignalled",
 	};
 	unsigned int i;
@@ -375,8 +375,8 @@ static void read_bufinfo(struct bufinfo *info)
 			continue;
 		snprintf(copy, sizeof(copy), "%s", line);
 		*(pending ? &info->pending : &info->signaled) += 1;
-		for (word = strtok_r(line, " \t", &words); word;
-		     word = strtok_r(NULL, " \t", &words)) {
+		for (word = strtok_r(line, " \t:", &words); word;
+		     word = strtok_r(NULL, " \t:", &words)) {
 			if (is_one_of(word, "vgem", "unbound")) {
 				info->own++;
 				info->own_signaled += !pending;
