@@ -60,7 +60,7 @@ class Lint:
         names = git.line("diff", "--name-status", "--no-renames", "base", "origin/queue").splitlines()
         touched = {path: kind for kind, path in (line.split("\t") for line in names)}
         self.sparse(git, ids, touched)
-        self.kernel_doc(git, touched)
+        self.kernel_doc(touched)
         self.coccinelle(touched)
 
     def add(self, test, problems, start):
@@ -173,13 +173,13 @@ class Lint:
 
     # kernel-doc
 
-    def kernel_doc(self, git, touched):
+    def kernel_doc(self, touched):
         self.planted("kernel-doc", self.doc_warnings(PLANTED, "kernel-doc.h"))
         paths = [path for path, kind in touched.items() if kind != "D" and path.endswith((".c", ".h"))
                  and path.startswith(("drivers/", "include/"))]
 
         def new_warnings(path):
-            now = self.doc_warnings(git.directory, path)
+            now = self.doc_warnings(self.kernel.tree, path)
             # A warning may name the line, which the patches move: numbers tell, for an edited file.
             old = self.doc_warnings(self.kernel.pristine, path) if now and touched[path] != "A" else []
             return now if len(now) > len(old) else []
@@ -198,13 +198,13 @@ class Lint:
     def coccinelle(self, touched):
         """Each rule finds what it is for in the unpatched drivers, and nothing in the woven ones.
 
-        lint/RULE.c beside the other planted faults, if it is there, marks the lines that the rule has to
+        lint/RULE.cocci.c beside the other planted faults, if it is there, marks the lines that the rule has to
         find in it. It may find nothing else there, and where upstream has mended the drivers, that is the proof.
         """
         for rule in sorted(path for path, kind in touched.items() if path.endswith(".cocci") and kind == "A"):
             name = rule.rpartition("/")[2]
             unpatched = self.matches(rule, self.kernel.pristine / "drivers")
-            sample = PLANTED / name.replace(".cocci", ".c")
+            sample = PLANTED / f"{name}.c"
             if sample.exists():
                 start = time.monotonic()
                 self.add(f"coccinelle.{name}.sample", self.sample(rule, sample), start)
