@@ -2,13 +2,14 @@
 """The suite `build`: every commit of the woven tree builds, on its own, and brings no new warning.
 
 So whoever bisects through the queue, or takes a part of it, has a kernel that builds. For x86-64
-and arm64, with gcc, each commit is built with all toggles on and with all of them off. Each toggle
-alone off is built where that can differ from both: a commit that touches a Kconfig, a Makefile, a
-header, or a file that mentions a toggle; and the last one. Any other file is compiled to the same
-object whichever toggle is off. On the newest kernel clang builds each commit too, toggles on.
+and arm64, with gcc, each commit is built with all toggles on, with all of them off and with each
+alone off; on the newest kernel clang builds each too, toggles on.
 
-To keep that in minutes only the subsystem and the objects of touched files are compiled; the whole
-kernel is built for the guest.
+To keep that in minutes only what a commit can change is compiled: the objects of touched files, and
+the whole subsystem if the commit touches that or a header of the kernel. Toggles off are built where
+that can make a difference: a commit that touches a Kconfig, a Makefile, a header that others include,
+or a file that mentions a toggle; any other file is compiled to the same object whichever toggle is
+off. The first and the last commit are built in every way. The whole kernel is built for the guest.
 """
 
 import re
@@ -46,6 +47,8 @@ class Variant:
 
     def make(self, number, targets, *words):
         """Build @targets; returns the warnings. A failure names the first error of the compiler."""
+        if not targets:
+            return set()
         log = self.logs / f"{number:04}-{self.name}.log"
         self.kbuild.log = log
         start = log.stat().st_size if log.exists() else 0
@@ -87,17 +90,22 @@ class Variant:
     def targets(self, paths):
         """What make has to build for touched @paths: the subsystem, and single objects elsewhere."""
         real = build.resolved(self.kbuild.obj)
+        if not any(path.startswith((SUBSYSTEM, "include/")) or is_kconfig(path) for path in paths):
+            return [path[:-1] + "o" for path in self.others(paths, real)]
         # make DIRECTORY/ leaves modules out (5.10), so the subsystem's are named as well.
         modules = [path for path in sources(self.tree, SUBSYSTEM) if setting(self.tree, path, real) == "m"]
-        others = [path for path in paths if path.endswith(".c") and path.startswith("drivers/")
-                  and not path.startswith(SUBSYSTEM) and (self.tree / path).exists()
-                  and setting(self.tree, path, real)]
-        return [SUBSYSTEM, *(path[:-1] + "o" for path in [*modules, *others])]
+        return [SUBSYSTEM, *(path[:-1] + "o" for path in [*modules, *self.others(paths, real)])]
+
+    def others(self, paths, real):
+        """Those sources of @paths that are not the subsystem's, and that this kernel contains."""
+        return [path for path in paths if path.endswith(".c") and path.startswith("drivers/")
+                and not path.startswith(SUBSYSTEM) and (self.tree / path).exists()
+                and setting(self.tree, path, real)]
 
     def step(self, number, paths):
         """Build a commit that touches @paths; returns (its objects, problems)."""
         try:
-            self.pending |= touches_kconfig(paths)
+            self.pending |= any(map(is_kconfig, paths))
             self.start(number)
             targets = self.targets(paths)
             new = self.make(number, targets) - self.known
@@ -119,16 +127,16 @@ class Variant:
         return problems
 
 
-def touches_kconfig(paths):
-    return any(path.rpartition("/")[2].startswith("Kconfig") for path in paths)
+def is_kconfig(path):
+    return path.rpartition("/")[2].startswith("Kconfig")
 
 
 def depends_on_a_toggle(tree, paths, toggles):
-    """Whether one toggle off can make another object of @paths than all on and all off do."""
+    """Whether toggles off can make another object of @paths than all on do."""
     for path in paths:
         name = path.rpartition("/")[2]
-        if name.startswith("Kconfig") or (name == "Makefile" and path.startswith("drivers/")) \
-                or (path.endswith(".h") and path.startswith(("drivers/", "include/"))):
+        if is_kconfig(path) or (name == "Makefile" and path.startswith("drivers/")) \
+                or (path.endswith(".h") and path.startswith((SUBSYSTEM, "include/"))):
             return True
         file = tree / path
         if path.startswith("drivers/") and file.is_file() \
@@ -210,11 +218,13 @@ def check(kernel, results):
         start = time.monotonic()
         git("checkout", "--quiet", "--force", "--detach", commit)
         subject = git.line("log", "-1", "--format=%f", commit)
-        paths = touched(git, commit)
-        done = steps.parallel(lambda variant: variant.step(number, paths), every)
+        paths = everything if commit == ids[-1] else touched(git, commit)
+        toggles_matter = commit in (ids[0], ids[-1]) or depends_on_a_toggle(tree, paths, every[0].toggles)
+        chosen = [variant for variant in every if toggles_matter or not variant.name.endswith("-off")]
+        done = steps.parallel(lambda variant: variant.step(number, paths), chosen)
         compiled.update(target for targets, _ in done for target in targets)
         problems = [problem for _, found in done for problem in found]
-        if commit == ids[-1] or depends_on_a_toggle(tree, paths, every[0].toggles):
+        if toggles_matter:
             problems += sum(steps.parallel(lambda variant: variant.step_alone(number, paths), alone), [])
         results.add(kernel.name, "build", f"{number:04}-{subject}", FAIL if problems else PASS,
                     problems[0] if problems else "", time.monotonic() - start)
