@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make check`: every test, quick ones first.
+"""`make check`: every test.
 
     queue      the weaver's own tests, and what it promises, on the real queue
     lint       checkpatch, sparse, kernel-doc (lint.py)
     build      every commit builds (commits.py)
     kunit, kselftest, igt, stress, control     in a guest (boots.py)
+
+Guests sleep much of their time, so lint and build go on beside them, on another kernel as long as
+there is one, and with less priority: the tests' timing is to be that of a machine at rest.
 """
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import os
 import shutil
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 
@@ -33,6 +38,7 @@ from steps import Failure
 
 SUITES = ("queue", "lint", "build", "kunit", "kselftest", "igt", "stress", "control")
 CLI = config.HERE / "cli.py"
+BESIDE = 10     # the niceness of what goes on beside the guests
 
 
 def main(kernels, suites):
@@ -45,29 +51,67 @@ def main(kernels, suites):
     results = Results()
     if "queue" in suites:
         weaver_tests(results)
+    prepare = Preparation(suites, results)
+    guests = [suite for suite in boots.SUITES if suite in suites]
+    lanes = []
+    if guests or "control" in suites:
+        lanes.append(lambda: lane(kernels, results, 0, prepare,
+                                  lambda kernel: check_guests(kernel, guests, "control" in suites, results)))
+    if {"lint", "build"} & set(suites) or not lanes:
+        lanes.append(lambda: lane(kernels[::-1], results, BESIDE if len(lanes) > 1 else 0, prepare,
+                                  lambda kernel: check_commits(kernel, suites, results)))
+    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+        for done in [pool.submit(work) for work in lanes]:
+            done.result()
+    return results.finish()
+
+
+class Preparation:
+    """The tree of a kernel, for whoever needs it first."""
+
+    def __init__(self, suites, results):
+        self.promises = "queue" in suites
+        self.results = results
+        self.lock = threading.Lock()
+        self.done = {}      # kernel's name: what went wrong, or None
+
+    def __call__(self, kernel):
+        with self.lock:
+            if kernel.name not in self.done:
+                self.done[kernel.name] = self.prepare(kernel)
+        if self.done[kernel.name]:
+            raise Failure(self.done[kernel.name])
+
+    def prepare(self, kernel):
+        try:
+            source.pristine(kernel)
+            tree.make(config.queue(), kernel)
+            if self.promises:
+                promises(kernel, self.results)
+        except Failure as failure:
+            return str(failure)
+        return None
+
+
+def lane(kernels, results, nice, prepare, work):
+    """Do @work on one kernel after the other; what this thread starts gets its priority."""
+    if nice:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
     for kernel in kernels:
         try:
-            check_kernel(kernel, suites, results)
+            prepare(kernel)
+            work(kernel)
         except Failure as failure:
             # The other kernels' results are still worth having.
             steps.say(f"error: {failure}", file=sys.stderr)
             results.add(kernel.name, "check", "preparation", FAIL, str(failure))
-    return results.finish()
 
 
-def check_kernel(kernel, suites, results):
-    queue = config.queue()
-    source.pristine(kernel)
-    tree.make(queue, kernel)
-    if "queue" in suites:
-        promises(kernel, results)
+def check_commits(kernel, suites, results):
     if "lint" in suites:
         lint.check(kernel, results)
     if "build" in suites:
         commits.check(kernel, results)
-    guests = [suite for suite in boots.SUITES if suite in suites]
-    if guests or "control" in suites:
-        check_guests(kernel, guests, "control" in suites, results)
 
 
 def check_guests(kernel, suites, control, results):

@@ -197,18 +197,22 @@ APT::Sandbox::User "root";
 APT = Apt()
 
 
+@steps.serial
 def fetch(packages, suite, dest):
     return APT.fetch(packages, suite, Path(dest))
 
 
+@steps.serial
 def closure(packages, suite):
     return APT.closure(packages, suite)
 
 
+@steps.serial
 def newest(package, suite):
     return APT.versions([package], suite)[package]
 
 
+@steps.serial
 def cross_compiler():
     """The arm64 compiler in build/cross: the prefix of its programs, and the environment they need."""
     root = config.BUILD / "cross"
@@ -221,6 +225,7 @@ def cross_compiler():
     return root / "usr/bin/aarch64-linux-gnu-", {"LD_LIBRARY_PATH": root / "usr/lib/x86_64-linux-gnu"}
 
 
+@steps.serial
 def clang():
     """The program of a clang that the newest kernel accepts, and the environment it needs."""
     root = config.BUILD / "clang"
@@ -232,6 +237,7 @@ def clang():
     return root / "usr" / "bin" / CLANG, {"LD_LIBRARY_PATH": root / "usr" / "lib" / "x86_64-linux-gnu"}
 
 
+@steps.serial
 def sparse():
     """Command of a sparse that understands new kernels, with the C library it was built for."""
     root = config.BUILD / "sparse"

@@ -32,8 +32,8 @@ def item(module):
 def parse(log, where):
     """(test, verdict, reason) of each case in the kernel's @log; @where: file to leave it in."""
     lines = [re.sub(r"^\[ *\d+\.\d+\] ?", "", line) for line in log.splitlines()]
-    suites = sum(bool(re.match(r" {4}(# Subtest:|KTAP version)", line)) for line in lines)
-    # A module's tests come without the header that the built-in ones get at boot (5.10).
+    suites = sum(bool(re.match(r" {4}# Subtest:", line)) for line in lines)
+    # A module's tests come without the header that the built-in ones get at boot (5.10, 6.1).
     if not any(re.match(r"K?TAP version", line) for line in lines):
         lines = ["TAP version 14", f"1..{suites}", *lines]
     where.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -54,6 +54,7 @@ def pristine(kernel):
     return path
 
 
+@steps.serial
 def tools_tree():
     """Path of the newest kernel's scripts; gets them if they are not there."""
     tools = config.TOOLS

@@ -6,14 +6,17 @@ another encoding in an old source file survive the way through Python unchanged.
 """
 
 import concurrent.futures
+import functools
 import os
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+SERIAL = threading.RLock()
 TAIL = 25       # lines of a log shown when a step fails
 
 
@@ -97,7 +100,8 @@ def run(cmd, *, cwd=None, log=None, env=None, input=None, what=""):
 def say(text, file=None):
     # The user's terminal may not take every character of a path or message: replace, never fail.
     file = file or sys.stdout
-    print(encode(text).decode("utf-8", "replace"), file=file, flush=True)
+    file.write(encode(text).decode("utf-8", "replace") + "\n")
+    file.flush()
 
 
 def note(text):
@@ -110,10 +114,19 @@ def parallel(function, items):
         return list(pool.map(function, items))
 
 
+def serial(function):
+    """Decorator: one thread at a time in any function that has it, which may call another."""
+    @functools.wraps(function)
+    def locked(*args, **kwargs):
+        with SERIAL:
+            return function(*args, **kwargs)
+    return locked
+
+
 @contextmanager
 def step(text):
     """Announce a step that takes time, and say how long it took."""
     say(f"==> {text}")
     start = time.monotonic()
     yield
-    say(f"    {time.monotonic() - start:.1f} s")
+    say(f"    {time.monotonic() - start:.1f} s: {text}")

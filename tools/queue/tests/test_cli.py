@@ -79,4 +79,4 @@ def test_a_failed_step_names_its_log(tmp_path):
 def test_a_step_is_announced(capsys):
     with step("something"):
         pass
-    assert re.fullmatch(r"==> something\n    0\.\d s\n", capsys.readouterr().out)
+    assert re.fullmatch(r"==> something\n    0\.\d s: something\n", capsys.readouterr().out)
