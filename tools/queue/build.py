@@ -8,17 +8,20 @@ objects between the patched kernel, the control kernel and any other tree.
 
 import os
 import re
+import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import config
+import gitcmd
 import steps
 from steps import Failure
 
 CONFIGS = config.HERE / "configs"
 GUEST = ("guest.config", "debug.config")
 TOGGLES = "queue.config"
+SUBSYSTEM = "drivers/dma-buf/"
 PROGRESS_SECONDS = 20
 # Variables of the user's that mean something to the kernel's make.
 FOREIGN = ("KBUILD_OUTPUT", "KCFLAGS", "KAFLAGS", "KCPPFLAGS", "LLVM", "LLVM_IAS", "KCONFIG_CONFIG", "CFLAGS", "LDFLAGS",
@@ -161,12 +164,12 @@ class Kbuild:
                           f"NAME.{release(self.tree)}.config overrides NAME.config there)")
 
 
-def image(tree, obj=None, *, toggles=None, suffix="", toggles_optional=False, log=None):
+def image(tree, *, toggles=None, suffix="", toggles_optional=False, log=None):
     """Configure and build a guest kernel from @tree, whatever it is; returns an Image.
 
     @toggles "n" turns the queue's off, with @toggles_optional the tree need not know them.
     """
-    kbuild = Kbuild(tree, obj, suffix=suffix, log=log)
+    kbuild = Kbuild(tree, suffix=suffix, log=log)
     kernel = release(kbuild.tree)
     ours = wanted([TOGGLES], kernel, toggles)
     with steps.step(f"building {kbuild.tree}{suffix and f' as {suffix[1:]}'} (log: {kbuild.log})"):
@@ -178,6 +181,31 @@ def image(tree, obj=None, *, toggles=None, suffix="", toggles_optional=False, lo
 def kernel_image(kernel, flavour):
     """A guest kernel: "queue" is the woven one, "off" that with its toggles off, "control" the unpatched one."""
     tree = kernel.control if flavour == "control" else kernel.tree
-    return image(tree, tree / ".obj-off" if flavour == "off" else None, toggles="n" if flavour == "off" else None,
-                 suffix=f"-{flavour}", toggles_optional=flavour == "control",
-                 log=config.BUILD / "log" / f"build-{kernel.name}-{flavour}.log")
+    log = config.BUILD / "log" / f"build-{kernel.name}-{flavour}.log"
+    if flavour == "off":
+        return off_image(kernel, log)
+    return image(tree, suffix=f"-{flavour}", toggles_optional=flavour == "control", log=log)
+
+
+def off_image(kernel, log):
+    """Build "off" where "queue" is built, and keep what of it is looked at in .obj-off.
+
+    There the build system knows that only the subsystem differs; in a place of its own it would
+    compile everything again. The next build of "queue" turns the toggles on again.
+    """
+    kept = Image(kernel.tree, kernel.tree / ".obj-off")
+    options = {**wanted(GUEST, kernel.name), **wanted([TOGGLES], kernel.name, "n")}
+    stamp = f"{gitcmd.own(kernel.tree, config.queue()).line('rev-parse', 'HEAD^{tree}')} {options}\n"
+    if (kept.obj / "stamp").exists() and (kept.obj / "stamp").read_text(encoding="utf-8") == stamp:
+        return kept
+    shutil.rmtree(kept.obj, ignore_errors=True)
+    # What was built with the toggles on would stay there, and be taken for built with them off.
+    shutil.rmtree(kernel.tree / ".obj" / SUBSYSTEM, ignore_errors=True)
+    built = image(kernel.tree, toggles="n", suffix="-off", log=log)
+    objects = (built.obj / SUBSYSTEM).rglob("*.o")
+    for path in (built.bzimage, built.obj / "modules.order", *built.modules, *objects):
+        copy = kept.obj / path.relative_to(built.obj)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    (kept.obj / "stamp").write_text(stamp, encoding="utf-8")
+    return kept

@@ -24,7 +24,7 @@ import steps
 from results import FAIL, PASS
 from steps import Failure
 
-SUBSYSTEM = "drivers/dma-buf/"
+SUBSYSTEM = build.SUBSYSTEM
 CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compile-arm64.config",)}
 
 
