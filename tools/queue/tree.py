@@ -109,7 +109,8 @@ def clone(queue, source, path):
         # Moved into place when complete, so that an interrupted clone is no tree.
         new = Path(scratch) / "clone"
         git = gitcmd.own(scratch, queue)
-        git("clone", "--quiet", "--no-checkout", source.directory, new)
+        # The user's git would pack the tens of thousands of objects of a kernel at the first commit.
+        git("clone", "--quiet", "--no-checkout", "--config", "gc.auto=0", source.directory, new)
         new.rename(path)
 
 
