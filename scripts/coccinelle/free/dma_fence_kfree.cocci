@@ -2,6 +2,9 @@
 /// A fence may be looked at under rcu_read_lock() without a reference, so its
 /// release leaves the memory to dma_fence_free(), kfree_rcu() or call_rcu().
 ///
+/// Looks for kfree() in the release itself. Not seen are kvfree() and
+/// kmem_cache_free(), and what is freed in a function that the release calls.
+///
 // Confidence: High
 // Keywords: dma_fence_ops
 // Options: --no-includes --include-headers
