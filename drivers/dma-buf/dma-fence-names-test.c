@@ -19,7 +19,7 @@
 #include "dma-fence-names-mock.h"
 
 #define RACE_SECONDS	10	/* if by then */
-#define RACE_ENOUGH	10	/* more reads than that were on while, and after, a fence signaled */
+#define RACE_ENOUGH	10	/* more reads than that while a fence signals, and after */
 #define MAX_RACE_SECONDS	60
 #define MAX_UNDER_WAY	16	/* fences that the race has signaled, and whose names are there */
 
