@@ -46,6 +46,18 @@ static void see_poll(const char *what, int buf, int wanted)
 	    events == wanted);
 }
 
+static void see_driver(const char *what, int sync_file, const char *wanted)
+{
+	struct sync_fence_info fence = {};
+	struct sync_file_info info = {
+		.num_fences = 1,
+		.sync_fence_info = (uintptr_t)&fence,
+	};
+	int ret = ioctl(sync_file, SYNC_IOC_FILE_INFO, &info);
+
+	see(what, fence.driver_name, !ret && !strcmp(fence.driver_name, wanted));
+}
+
 int main(void)
 {
 	int a, b, gpu, other, fence, later, snapshot, ret;
@@ -86,6 +98,7 @@ int main(void)
 	see("DMA_BUF_IOCTL_EXPORT_SYNC_FILE, READ|WRITE",
 	    snapshot < 0 ? "failed" : "a sync_file", snapshot >= 0);
 	see_status("the sync_file", snapshot, 0);
+	see_driver("SYNC_IOC_FILE_INFO: its driver", snapshot, "sw_sync");
 
 	say("Add a later fence to A: timeline 2");
 	later = timeline_fence(other, 1);
@@ -101,6 +114,7 @@ int main(void)
 	say("Timeline 1 finishes");
 	timeline_advance(gpu, 1);
 	see_status("the sync_file: a snapshot, without timeline 2", snapshot, 1);
+	see_driver("its driver, which may be gone by now", snapshot, "detached-driver");
 	see_poll("poll(B)", b, POLLIN | POLLOUT);
 	see_poll("poll(A): timeline 2 still writes", a, 0);
 
