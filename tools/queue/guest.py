@@ -25,6 +25,9 @@ BOOT_SECONDS = 120      # under TCG on a slow machine; 5 are usual
 LEAK_SECONDS = 300      # for kmemleak's scans; 30 are usual
 GRACE_SECONDS = 60      # beyond an item's own limit, which the guest enforces
 PROBE_SECONDS = 15
+# A task that takes a lock it holds does not go on; lockdep says so before it stops.
+DEADLOCK = "possible recursive locking"
+DEADLOCK_SECONDS = 20   # without a verdict
 
 # What a healthy kernel never prints.
 SPLAT = re.compile(r"""
@@ -252,6 +255,12 @@ def follow(machine, boot, plan, ended):
         place = f"in {boot.running}" if boot.running else f"before {due!r}"
         if ended_already:
             return f"the guest stopped {place}; see {boot.dir}/console.log"
-        if time.monotonic() - since > limits.get(due, BOOT_SECONDS):
+        waited = time.monotonic() - since
+        if waited > limits.get(due, BOOT_SECONDS) or (waited > DEADLOCK_SECONDS and deadlocked(boot)):
             return f"the guest hangs {place}; see {boot.dir}/console.log"
-        time.sleep(0.1)
+        time.sleep(0.1 if waited < DEADLOCK_SECONDS else 1)
+
+
+def deadlocked(boot):
+    """Whether the running item did what lockdep calls a deadlock."""
+    return boot.running is not None and any(item == boot.running and DEADLOCK in line for item, line in boot.splats())

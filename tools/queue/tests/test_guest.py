@@ -64,6 +64,15 @@ def test_a_hang_names_the_item(tmp_path, monkeypatch):
     assert "hangs in one" in error
 
 
+@pytest.mark.parametrize("item, hangs", [("one", True), ("zero", False)])
+def test_a_deadlock_is_not_waited_for(tmp_path, item, hangs):
+    boot = Boot(tmp_path)
+    (tmp_path / "console.log").write_text(f"guest: START {item}\nWARNING: possible recursive locking detected\n",
+                                          encoding="ascii")
+    boot.running = "one"
+    assert guest.deadlocked(boot) == hangs
+
+
 @pytest.mark.parametrize("line", [
     "WARNING: CPU: 0 PID: 1 at drivers/dma-buf/dma-resv.c:1 f+0x1/0x2",
     "BUG: KASAN: use-after-free in dma_buf_poll+0x1/0x2",
