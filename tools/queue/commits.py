@@ -6,10 +6,9 @@ and arm64, with gcc, each commit is built with all toggles on, with all of them 
 alone off; on the newest kernel clang builds each too, toggles on.
 
 To keep that in minutes only what a commit can change is compiled: the objects of touched files, and
-the whole subsystem if the commit touches that or a header of the kernel. Toggles off are built where
-that can make a difference: a commit that touches a Kconfig, a Makefile, a header that others include,
-or a file that mentions a toggle; any other file is compiled to the same object whichever toggle is
-off. The first and the last commit are built in every way. The whole kernel is built for the guest.
+the whole subsystem if the commit touches that or a header of the kernel. A toggle is turned off where
+that can make a difference (toggles_that_matter()); any other file is compiled to the same object
+whichever is off. The first and the last commit are built in every way. The whole kernel is built for the guest.
 """
 
 import re
@@ -113,11 +112,11 @@ class Variant:
         except Failure as failure:
             return [], [str(failure).splitlines()[0]]
 
-    def step_alone(self, number, paths):
-        """Build it once for each toggle with that alone off; returns problems."""
+    def step_alone(self, number, paths, toggles):
+        """Build it once for each of @toggles with that alone off; returns problems."""
         (self.logs / f"{number:04}-{self.name}.log").unlink(missing_ok=True)
         problems = []
-        for toggle in self.toggles:
+        for toggle in toggles:
             try:
                 self.start(number, toggle)
                 new = self.make(number, self.targets(paths)) - self.known
@@ -131,18 +130,25 @@ def is_kconfig(path):
     return path.rpartition("/")[2].startswith("Kconfig")
 
 
-def depends_on_a_toggle(tree, paths, toggles):
-    """Whether toggles off can make another object of @paths than all on do."""
+def toggles_that_matter(git, commit, paths, toggles):
+    """Those of @toggles with which off the objects of @paths, which @commit touches, can be others than with all on.
+
+    A toggle that no source or header mentions decides which objects there are, not what is in them,
+    so it matters where a Kconfig or Makefile begins to name it.
+    """
+    lists = [path for path in paths if is_kconfig(path) or path.rpartition("/")[2] == "Makefile"]
+    diff = git("show", "--format=", "--unified=0", commit, "--", *lists) if lists else ""
+    texts = re.findall(r"^[-+].*", diff, re.MULTILINE)
+    if any(path.endswith(".h") and path.startswith((SUBSYSTEM, "include/")) for path in paths):
+        words = [word for toggle in toggles for word in ("-e", toggle)]
+        status, found, _ = git.attempt("grep", "-h", "-w", *words, commit, "--", f"{SUBSYSTEM}*.[ch]", "include/*.h")
+        texts += [found] if status == 0 else []
     for path in paths:
-        name = path.rpartition("/")[2]
-        if is_kconfig(path) or (name == "Makefile" and path.startswith("drivers/")) \
-                or (path.endswith(".h") and path.startswith((SUBSYSTEM, "include/"))):
-            return True
-        file = tree / path
-        if path.startswith("drivers/") and file.is_file() \
-                and any(toggle in file.read_text(encoding="utf-8", errors="replace") for toggle in toggles):
-            return True
-    return False
+        file = git.directory / path
+        if path.endswith((".c", ".h")) and not path.startswith("tools/") and file.is_file():
+            texts.append(file.read_text(encoding="utf-8", errors="replace"))
+    return {toggle for toggle in toggles
+            if any(re.search(rf"\b(CONFIG_)?{toggle.removeprefix('CONFIG_')}\b", text) for text in texts)}
 
 
 def sources(tree, directory):
@@ -219,13 +225,16 @@ def check(kernel, results):
         git("checkout", "--quiet", "--force", "--detach", commit)
         subject = git.line("log", "-1", "--format=%f", commit)
         paths = everything if commit == ids[-1] else touched(git, commit)
-        toggles_matter = commit in (ids[0], ids[-1]) or depends_on_a_toggle(tree, paths, every[0].toggles)
-        chosen = [variant for variant in every if toggles_matter or not variant.name.endswith("-off")]
+        toggles = every[0].toggles      # in their order
+        if commit not in (ids[0], ids[-1]):
+            matter = toggles_that_matter(git, commit, paths, toggles)
+            toggles = [toggle for toggle in toggles if toggle in matter]
+        chosen = [variant for variant in every if toggles or not variant.name.endswith("-off")]
         done = steps.parallel(lambda variant: variant.step(number, paths), chosen)
         compiled.update(target for targets, _ in done for target in targets)
         problems = [problem for _, found in done for problem in found]
-        if toggles_matter:
-            problems += sum(steps.parallel(lambda variant: variant.step_alone(number, paths), alone), [])
+        if toggles:
+            problems += sum(steps.parallel(lambda variant: variant.step_alone(number, paths, toggles), alone), [])
         results.add(kernel.name, "build", f"{number:04}-{subject}", FAIL if problems else PASS,
                     problems[0] if problems else "", time.monotonic() - start)
     coverage(kernel, everything, compiled, tree, results)

@@ -6,6 +6,7 @@ import pytest
 import build
 import commits
 import config
+import gitcmd
 from steps import Failure
 
 
@@ -68,3 +69,30 @@ def test_what_a_source_file_is_built_as(tmp_path):
     assert setting("c") == ""       # in no list, but in a directory that is off
     assert commits.setting(tmp_path, "drivers/gpu/drm/drm.c", {}) == ""
     assert commits.setting(tmp_path, "drivers/gpu/drm/drm.c", {"CONFIG_DRM": "y"}) == "y"
+
+
+def test_toggles_that_matter(tmp_path):
+    git = gitcmd.own(tmp_path, config.queue())
+    git("init", "--quiet")
+    toggles = {"CONFIG_GADGET": "y", "CONFIG_GADGET_TEST": "m"}
+
+    def matter(**files):
+        """What the next commit, which writes @files, has to be built without."""
+        paths = [name.replace("__", "/").replace("_dot_", ".") for name in files]
+        for path, text in zip(paths, files.values()):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+        git("add", "--all")
+        git("commit", "--quiet", "--message=x")
+        return commits.toggles_that_matter(git, git.line("rev-parse", "HEAD"), paths, toggles)
+
+    lines = "obj-$(CONFIG_GADGET) += gadget.o\n"
+    assert matter(drivers__Makefile=lines) == {"CONFIG_GADGET"}
+    # Only what the commit itself adds to a list.
+    assert matter(drivers__Makefile=lines + "obj-$(CONFIG_GADGET_TEST) += test.o\n") == {"CONFIG_GADGET_TEST"}
+    assert matter(drivers__Kconfig="config GADGET_TEST\n\tdepends on GADGET\n") == set(toggles)
+    assert matter(**{"drivers__dma-buf__a_dot_c": "int a;\n", "include__a_dot_h": "int a;\n"}) == set()
+    assert matter(**{"drivers__dma-buf__a_dot_c": "#ifdef CONFIG_GADGET\n#endif\n"}) == {"CONFIG_GADGET"}
+    # A header reaches every file that mentions a toggle.
+    assert matter(include__a_dot_h="int b;\n") == {"CONFIG_GADGET"}
+    assert matter(tools__a_dot_c="CONFIG_GADGET\n", Documentation__a_dot_rst="CONFIG_GADGET\n") == set()
