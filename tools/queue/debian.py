@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """Everything that comes from Debian: programs for this machine, and packages of other suites.
 
-Programs are installed in the ordinary way. Packages of other suites (kernel sources, IGT, sparse)
-and those that would push others off the machine (the cross compiler conflicts with gcc-multilib)
-are downloaded through an apt configuration of our own under build/apt and unpacked under build/;
+Programs are installed in the ordinary way. Packages of other suites (kernel sources, IGT, sparse),
+of another processor (what guests on arm64 run) and those that would push others off the machine
+(the cross compiler conflicts with gcc-multilib) are downloaded through an apt configuration of our own under build/apt and unpacked under build/;
 the system's package database is not touched, and no privilege is needed.
 
 Where the mirror is, is the machine's business: it is read from its own apt configuration.
 """
 
+import gzip
 import os
 import shutil
 from pathlib import Path
@@ -22,6 +23,10 @@ IGT_SUITE = "forky"         # the first suite that has IGT 2.5 and its tests
 SPARSE_SUITE = "forky"      # older ones silently check nothing on a new kernel
 CLANG = "clang-19"          # 7.3 refuses those before 17
 CLANG_SUITE = "bookworm"
+XEN = "xen-hypervisor-4.17"
+XEN_SUITE = "bookworm"
+# What a guest on arm64 runs, and what its programs are linked with.
+ARM64 = (f"{XEN}-arm64", "busybox-static", "libc6-dev", "linux-libc-dev")
 
 # What a plain Debian machine lacks, by what needs it.
 PACKAGES = (
@@ -33,7 +38,7 @@ PACKAGES = (
     # the queue itself and its tests
     "git", "python3-pytest", "codespell", "coccinelle", "python3-git", "python3-ply",
     # guests
-    "qemu-system-x86", "busybox-static",
+    "qemu-system-x86", "qemu-system-arm", "busybox-static", "device-tree-compiler",
 )
 
 
@@ -96,15 +101,17 @@ def sites():
 
 def suites():
     wanted = [kernel.suite for kernel in config.kernels()]
-    wanted += [config.TOOLS["suite"], IGT_SUITE, SPARSE_SUITE, CLANG_SUITE, codename()]
+    wanted += [config.TOOLS["suite"], IGT_SUITE, SPARSE_SUITE, CLANG_SUITE, XEN_SUITE, codename()]
     return sorted(set(wanted))
 
 
 class Apt:
     """apt with lists, cache and state of its own, in which nothing is installed."""
 
-    def __init__(self):
-        self.dir = config.BUILD / "apt"
+    def __init__(self, architecture, name, suites):
+        self.architecture = architecture
+        self.suites = suites
+        self.dir = config.BUILD / name
         self.conf = self.dir / "apt.conf"
         self.log = config.BUILD / "log" / "apt.log"
         self.fresh = False
@@ -112,7 +119,7 @@ class Apt:
     def sources(self):
         main, security = sites()
         return "".join(f"deb [signed-by={KEYRING}] {security if '-security' in suite else main} {suite} main\n"
-                       for suite in suites())
+                       for suite in self.suites())
 
     def setup(self):
         """Write the configuration and read the package lists, once a run."""
@@ -139,11 +146,12 @@ Acquire::Check-Valid-Until "false";
 Acquire::Check-Date "false";
 Acquire::Languages "none";
 Acquire::Retries "3";
-APT::Architecture "amd64";
+APT::Architecture "{self.architecture}";
+APT::Architectures {{ "{self.architecture}"; }};
 APT::Install-Recommends "false";
 APT::Sandbox::User "root";
 ''', encoding="utf-8")
-        with steps.step("reading the package lists of other suites"):
+        with steps.step(f"reading the package lists of other suites, {self.architecture}"):
             self.run("apt-get", "update", "--error-on=any")
         self.fresh = True
 
@@ -194,7 +202,8 @@ APT::Sandbox::User "root";
         return sorted(line.split()[1] for line in text.splitlines() if line.startswith("Inst "))
 
 
-APT = Apt()
+APT = Apt("amd64", "apt", suites)
+APT_ARM64 = Apt("arm64", "apt-arm64", lambda: [XEN_SUITE])
 
 
 @steps.serial
@@ -223,6 +232,40 @@ def cross_compiler():
                         if "aarch64-linux-gnu" in name or name.endswith("-arm64-cross")]
             fetch(packages, codename(), root)
     return root / "usr/bin/aarch64-linux-gnu-", {"LD_LIBRARY_PATH": root / "usr/lib/x86_64-linux-gnu"}
+
+
+@steps.serial
+def arm64():
+    """A directory with the packages ARM64, unpacked: a sysroot, and more."""
+    root = config.BUILD / "arm64"
+    if not root.exists():
+        with steps.step("getting Xen, busybox and the C library for arm64"):
+            APT_ARM64.fetch(ARM64, XEN_SUITE, root)
+    return root
+
+
+@steps.serial
+def xen(arch):
+    """The file of the hypervisor for @arch as QEMU takes it: arm64's image, x86-64's unpacked."""
+    if arch == "arm64":
+        return one(arm64() / "boot", "xen-*-arm64")
+    root = config.BUILD / "xen"
+    if not root.exists():
+        with steps.step(f"getting {XEN}-amd64 from {XEN_SUITE}"):
+            fetch([f"{XEN}-amd64"], XEN_SUITE, root)
+    packed = one(root / "boot", "xen-*-amd64.gz")
+    unpacked = packed.with_suffix(".elf")
+    if not unpacked.exists():
+        unpacked.write_bytes(gzip.decompress(packed.read_bytes()))
+    return unpacked
+
+
+def one(directory, pattern):
+    """The only file in @directory of that name."""
+    found = sorted(directory.glob(pattern))
+    if len(found) != 1:
+        raise Failure(f"{directory} has {len(found)} files {pattern}, not one; remove {directory.parent} and try again")
+    return found[0]
 
 
 @steps.serial
