@@ -6,6 +6,16 @@
 The FILEs (static programs, .ko modules) are put into /test in the guest. Each COMMAND is run by sh
 there; without any, each module is loaded and unloaded and each other FILE is run. The output of
 each, and whatever looks like a fault on the console, is printed.
+
+    boot.py --xen arm64 TREE [FILE...] [-c COMMAND]... [--peer COMMAND]...
+
+boots it as the first domain of Xen, on arm64, with a second domain for each --peer, domids 1, 2 ...,
+that runs that COMMAND (words, no shell); the FILEs are there, too. With --xen pvh or --xen pv it is
+the x86-64 kernel, alone, as a first domain of that kind. With
+
+    --make tools/testing/selftests/drivers/xen
+
+all programs of that directory of the tree are built for the guest and join the FILEs.
 """
 
 import argparse
@@ -13,7 +23,10 @@ import sys
 from pathlib import Path
 
 import build
+import config
 import guest
+import kselftest
+import xen
 from steps import Failure, say
 
 
@@ -27,21 +40,33 @@ def main():
     parser.add_argument("-q", "--quick", action="store_true", help="without the scan for leaks")
     parser.add_argument("--name", default="boot", help="directory of the results under build/guest")
     parser.add_argument("--append", default="", help="more of the kernel's command line")
+    parser.add_argument("--xen", choices=("arm64", "pvh", "pv"), help="boot it as that kind of first domain")
+    parser.add_argument("--peer", action="append", default=[], help="command of a second domain")
+    parser.add_argument("--make", default="", help="a directory of selftests to build and put in")
     args = parser.parse_args()
     tree = args.tree.resolve()
-    image = build.Image(tree, tree / ".obj")
+    arch = "arm64" if args.xen == "arm64" else "x86_64"
+    image = build.Image(tree, tree / (".obj-xen" if arch == "arm64" else ".obj"), arch)
     if not args.no_build:
-        image = build.image(tree, toggles_optional=True)
+        image = build.image(tree, arch=arch, toggles_optional=True)
+    if args.make:
+        built = kselftest.programs(image, config.BUILD / "log" / "kselftest-boot.log", (args.make,),
+                                   kselftest.NATIVE)
+        args.files += [program.path for program in built]
     modules = [path.name for path in args.files if path.suffix == ".ko"]
     programs = [path.name for path in args.files if path.suffix != ".ko"]
     commands = args.command or [
         *(f"dmesg -c >/dev/null; insmod /test/{name}; dmesg; rmmod {name.removesuffix('.ko')}" for name in modules),
         *(f"/test/{name}" for name in programs)]
     plan = [guest.Item(f"{number}", args.seconds, command) for number, command in enumerate(commands, 1)]
-    boot = guest.run(args.name, image.bzimage, {f"test/{path.name}": path for path in args.files}, plan,
-                     append=args.append, leaks=not args.quick, ended=lambda boot, item: say(
-                         f"--- {commands[int(item) - 1]}\n{boot.log(item)}--- exit status {boot.status[item]}, "
-                         f"{boot.seconds[item]:.1f} s"))
+    options = {"append": args.append, "leaks": not args.quick, "ended": lambda boot, item: say(
+        f"--- {commands[int(item) - 1]}\n{boot.log(item)}--- exit status {boot.status[item]}, "
+        f"{boot.seconds[item]:.1f} s")}
+    files = {f"test/{path.name}": path for path in args.files}
+    if args.xen:
+        boot = xen.run(args.name, image, files, plan, peers=args.peer, mode=args.xen, **options)
+    else:
+        boot = guest.run(args.name, image.bootable, files, plan, **options)
     faults = [line for _, line in boot.splats()]
     for line in faults:
         say(f"console: {line}")

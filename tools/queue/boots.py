@@ -77,7 +77,7 @@ class Session:
         while rest:
             number = len(self.boots) + 1
             with steps.step(f"booting {self.kernel.name} {self.flavour}: {len(rest)} items"):
-                boot = guest.run(f"{self.kernel.name}-{self.flavour}-{number}", self.image.bzimage, files, rest,
+                boot = guest.run(f"{self.kernel.name}-{self.flavour}-{number}", self.image.bootable, files, rest,
                                  ended=ended)
             self.boots.append(boot)
             if not boot.error:

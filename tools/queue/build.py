@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import config
+import debian
 import gitcmd
 import steps
 from steps import Failure
 
 CONFIGS = config.HERE / "configs"
 GUEST = ("guest.config", "debug.config")
+XEN_ARM64 = ("xen-arm64.config",)
 TOGGLES = "queue.config"
 SUBSYSTEM = "drivers/dma-buf/"
 PROGRESS_SECONDS = 20
@@ -34,10 +36,12 @@ class Image:
 
     tree: Path
     obj: Path
+    arch: str = "x86_64"
 
     @property
-    def bzimage(self):
-        return self.obj / "arch" / "x86" / "boot" / "bzImage"
+    def bootable(self):
+        """The file that a boot loader takes."""
+        return self.obj / "arch" / ("arm64/boot/Image" if self.arch == "arm64" else "x86/boot/bzImage")
 
     @property
     def test_modules(self):
@@ -164,27 +168,36 @@ class Kbuild:
                           f"NAME.{release(self.tree)}.config overrides NAME.config there)")
 
 
-def image(tree, *, toggles=None, suffix="", toggles_optional=False, log=None):
+def image(tree, *, arch="x86_64", toggles=None, suffix="", toggles_optional=False, log=None):
     """Configure and build a guest kernel from @tree, whatever it is; returns an Image.
 
-    @toggles "n" turns the queue's off, with @toggles_optional the tree need not know them.
+    @toggles "n" turns the queue's off, with @toggles_optional the tree need not know them. @arch
+    "arm64" is a guest of Xen, and has no modules.
     """
-    kbuild = Kbuild(tree, suffix=suffix, log=log)
+    if arch == "arm64":
+        cross, env = debian.cross_compiler()
+        kbuild = Kbuild(tree, tree / ".obj-xen", arch=arch, cross=cross, env=env, suffix=suffix, log=log)
+        fragments, targets = XEN_ARM64, ["Image"]
+    else:
+        kbuild = Kbuild(tree, suffix=suffix, log=log)
+        fragments, targets = GUEST, ["bzImage", "modules"]
     kernel = release(kbuild.tree)
     ours = wanted([TOGGLES], kernel, toggles)
-    with steps.step(f"building {kbuild.tree}{suffix and f' as {suffix[1:]}'} (log: {kbuild.log})"):
-        kbuild.configure({**wanted(GUEST, kernel), **ours}, optional=ours if toggles_optional else ())
-        kbuild.make("bzImage", "modules", what=f"building {kbuild.tree}", progress=True)
-    return Image(kbuild.tree, kbuild.obj)
+    if arch == "arm64":
+        ours = {name: value for name, value in ours.items() if not name.endswith("_KUNIT_TEST")}
+    with steps.step(f"building {kbuild.tree}{suffix and f' as {suffix[1:]}'} for {arch} (log: {kbuild.log})"):
+        kbuild.configure({**wanted(fragments, kernel), **ours}, optional=ours if toggles_optional else ())
+        kbuild.make(*targets, what=f"building {kbuild.tree}", progress=True)
+    return Image(kbuild.tree, kbuild.obj, arch)
 
 
-def kernel_image(kernel, flavour):
+def kernel_image(kernel, flavour, arch="x86_64"):
     """A guest kernel: "queue" is the woven one, "off" that with its toggles off, "control" the unpatched one."""
     tree = kernel.control if flavour == "control" else kernel.tree
-    log = config.BUILD / "log" / f"build-{kernel.name}-{flavour}.log"
+    log = config.BUILD / "log" / f"build-{kernel.name}-{flavour}{'' if arch == 'x86_64' else f'-{arch}'}.log"
     if flavour == "off":
         return off_image(kernel, log)
-    return image(tree, suffix=f"-{flavour}", toggles_optional=flavour == "control", log=log)
+    return image(tree, arch=arch, suffix=f"-{flavour}", toggles_optional=flavour == "control", log=log)
 
 
 def off_image(kernel, log):
@@ -203,7 +216,7 @@ def off_image(kernel, log):
     shutil.rmtree(kernel.tree / ".obj" / SUBSYSTEM, ignore_errors=True)
     built = image(kernel.tree, toggles="n", suffix="-off", log=log)
     objects = (built.obj / SUBSYSTEM).rglob("*.o")
-    for path in (built.bzimage, built.obj / "modules.order", *built.modules, *objects):
+    for path in (built.bootable, built.obj / "modules.order", *built.modules, *objects):
         copy = kept.obj / path.relative_to(built.obj)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)

@@ -33,12 +33,12 @@ def main(kernel):
     if program is None:
         raise Failure(f"the woven tree's selftests have no {kselftest.DEMO}; it belongs into TEST_GEN_PROGS_EXTENDED")
     with steps.step("booting it in QEMU"):
-        boot = guest.run(f"{kernel.name}-demo", image.bzimage, kselftest.files([program]),
+        boot = guest.run(f"{kernel.name}-demo", image.bootable, kselftest.files([program]),
                          [guest.Item("uname", SECONDS, "uname -srv"),
                           guest.Item("demo", SECONDS, f"/test/kselftest/{program.name}")], leaks=False)
     show(kernel, boot)
     say(f"\n{kernel.name}: all of it took {time.monotonic() - start:.0f} s. "
-        f"The patches are in {kernel.out}, the kernel is {image.bzimage}.\n"
+        f"The patches are in {kernel.out}, the kernel is {image.bootable}.\n"
         f"Next: `make am KDIR=` puts the patches onto your own {kernel.name} tree, `make check` runs every test.")
 
 

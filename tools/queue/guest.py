@@ -90,20 +90,21 @@ class Boot:
         return found
 
 
-def initramfs(dest, files, plan, leaks=True):
+def initramfs(dest, files, plan, leaks=True, *, busybox=None, init=INIT):
     """Pack busybox, guest/init, the @files {path in the guest: path here} and the @plan.
 
     With @leaks the guest has kmemleak scan its memory after the plan, which takes half a minute.
+    @busybox: one for another processor than this machine's. @init: another script.
     """
     root = dest.with_suffix(".root")
     shutil.rmtree(root, ignore_errors=True)
     for name in ("bin", "dev", "proc", "sys", "tmp", "out", "etc", "test"):
         (root / name).mkdir(parents=True)
-    busybox = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
+    busybox = busybox or next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
     if busybox is None:
         raise Failure("no busybox; run `make deps`")
     shutil.copy(busybox, root / "bin" / "busybox")
-    shutil.copy(INIT, root / "init")
+    shutil.copy(init, root / "init")
     (root / "init").chmod(0o755)
     for target, source in files.items():
         path = root / target.lstrip("/")
@@ -127,29 +128,32 @@ def initramfs(dest, files, plan, leaks=True):
     shutil.rmtree(root)
 
 
-class Machine:
-    """A running QEMU; a context manager, so that none is left behind."""
-
-    def __init__(self, where, image, ramdisk, accel, append=""):
-        self.where = where
-        cpu = "host" if accel == "kvm" else "qemu64"
-        self.cmd = [
-            "qemu-system-x86_64", "-M", "pc", "-accel", "kvm" if accel == "kvm" else "tcg,thread=multi",
+def qemu(where, image, ramdisk, accel, append=""):
+    """The command that boots @image by itself: console, verdicts and results are its serial ports."""
+    cpu = "host" if accel == "kvm" else "qemu64"
+    return ["qemu-system-x86_64", "-M", "pc", "-accel", "kvm" if accel == "kvm" else "tcg,thread=multi",
             "-cpu", cpu, "-smp", "2,sockets=2", "-m", "1024", "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", image, "-initrd", ramdisk, "-append", f"{CMDLINE} {append}".strip(),
             "-serial", f"file:{where}/console.log", "-serial", f"file:{where}/verdicts",
-            "-serial", f"file:{where}/out.tar",
-        ]
+            "-serial", f"file:{where}/out.tar"]
+
+
+class Machine:
+    """A running QEMU; a context manager, so that none is left behind."""
+
+    def __init__(self, where, cmd):
+        self.where = where
+        self.cmd = [str(word) for word in cmd]
 
     def __enter__(self):
         for name in ("console.log", "verdicts", "out.tar"):
             (self.where / name).write_bytes(b"")
         try:
-            self.process = subprocess.Popen([str(word) for word in self.cmd], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(self.cmd, stdin=subprocess.DEVNULL,
                                             stdout=open(self.where / "qemu.log", "wb"),
                                             stderr=subprocess.STDOUT)
         except FileNotFoundError as error:
-            raise Failure("qemu-system-x86_64 is not installed; run `make deps`") from error
+            raise Failure(f"{self.cmd[0]} is not installed; run `make deps`") from error
         return self
 
     def __exit__(self, *_):
@@ -177,7 +181,7 @@ def kvm_works(image):
         return known.read_text(encoding="ascii").endswith("yes")
     initramfs(where / "initramfs.gz", {}, [], leaks=False)
     works = False
-    with Machine(where, image, where / "initramfs.gz", "kvm") as machine:
+    with Machine(where, qemu(where, image, where / "initramfs.gz", "kvm")) as machine:
         end = time.monotonic() + PROBE_SECONDS
         while not works and time.monotonic() < end and not machine.ended():
             time.sleep(0.2)
@@ -199,22 +203,33 @@ def unpack(where):
         pass    # nothing yet, or the last one is cut: whoever needs its log finds it missing
 
 
+def fresh(name):
+    """The empty directory of a boot's files under build/guest."""
+    where = config.BUILD / "guest" / name
+    shutil.rmtree(where, ignore_errors=True)
+    (where / "out").mkdir(parents=True)
+    return where
+
+
 def run(name, image, files, plan, *, append="", ended=None, leaks=True):
     """Boot @image and run the @plan; return a Boot.
 
     @name: directory of this boot's files under build/guest. @ended(boot, item): called as each item
     ends, when its log is already there.
     """
-    where = config.BUILD / "guest" / name
-    shutil.rmtree(where, ignore_errors=True)
-    (where / "out").mkdir(parents=True)
+    where = fresh(name)
     ramdisk = where / "initramfs.gz"
     initramfs(ramdisk, files, plan, leaks)
-    boot = Boot(where)
     accel = "kvm" if kvm_works(image) else "tcg"
-    with Machine(where, image, ramdisk, accel, append) as machine:
+    return ride(Machine(where, qemu(where, image, ramdisk, accel, append)), plan, ended)
+
+
+def ride(machine, plan, ended):
+    """Start the @machine and follow it through the @plan; return a Boot."""
+    boot = Boot(machine.where)
+    with machine:
         boot.error = follow(machine, boot, plan, ended)
-    unpack(where)
+    unpack(machine.where)
     return boot
 
 

@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The user-space tests of the woven tree: built static, 64-bit and 32-bit, and their TAP read."""
+"""The user-space tests of the woven tree: built static, for each guest that runs them, and their TAP read."""
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import build
-import config
+import debian
 import guest
 import steps
 from results import FAIL, PASS, SKIP
 
 DIRECTORIES = ("tools/testing/selftests/drivers/dma-buf",)
+XEN = ("tools/testing/selftests/drivers/xen",)      # for the first domain of Xen
 DEMO = "dmabuf_demo"            # shows instead of testing: for `make run`
 ABSENT = "dmabuf_absent"        # for kernels with the toggles off
 STRESS = "_stress"              # a program whose name ends so belongs to the suite `stress`
 SECONDS, STRESS_SECONDS = 240, 300
 KSFT_SKIP = 4
 WIDTHS = {"": "-m64", "compat.": "-m32"}        # prefix of the tests' names, and the compiler's flag
+NATIVE = {"": "-m64"}
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,29 @@ class Program:
         return self.name.endswith(STRESS)
 
 
-def programs(image, log):
-    """Build all programs of @image's tree against its own headers; returns Programs."""
-    kbuild = build.Kbuild(image.tree, image.obj, log=log)
+def programs(image, log, directories=DIRECTORIES, widths=None):
+    """Build all programs in @directories of @image's tree against its own headers; returns Programs.
+
+    @widths: as WIDTHS, which it is by default for a guest on x86-64.
+    """
+    if image.arch == "arm64":
+        cross, env = debian.cross_compiler()
+        compiler = {**env, "CC": f"{cross}gcc --sysroot={debian.arm64()}"}
+        widths = {"": ""}
+    else:
+        compiler, widths = {}, widths or WIDTHS
+    kbuild = build.Kbuild(image.tree, image.obj, arch=image.arch, log=log)
     headers = image.obj / "headers"
     kbuild.make("headers_install", f"INSTALL_HDR_PATH={headers}", what="installing the kernel's headers")
     found = []
-    for directory in DIRECTORIES:
-        for prefix, width in WIDTHS.items():
+    for directory in directories:
+        for prefix, width in widths.items():
             out = image.obj / f"kselftest{width}" / Path(directory).name
             out.mkdir(parents=True, exist_ok=True)
-            make = ["make", "-C", image.tree / directory, f"OUTPUT={out}"]
-            env = {"CFLAGS": f"-O2 -g -Wall -static {width} -isystem {headers / 'include'}", "LDFLAGS": f"-static {width}",
-                   "LC_ALL": "C"}
+            env = {**compiler, "CFLAGS": f"-O2 -g -Wall -static {width} -isystem {headers / 'include'}",
+                   "LDFLAGS": f"-static {width}", "LC_ALL": "C"}
+            # CC has a default in make, which only its command line overrides.
+            make = ["make", "-C", image.tree / directory, f"OUTPUT={out}", *([f"CC={env.pop('CC')}"] if compiler else [])]
             steps.run([*make, "all"], env=env, log=log, what=f"building {directory}")
             tests = listed(make, env, "TEST_GEN_PROGS")
             others = listed(make, env, "TEST_GEN_PROGS_EXTENDED TEST_GEN_FILES")
