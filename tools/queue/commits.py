@@ -28,18 +28,22 @@ CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compi
 
 
 class Variant:
-    """One architecture with the toggles "on", "off" or one "alone" off, built from commit to commit."""
+    """One architecture and compiler, built from commit to commit, with the toggles on and then with some off.
 
-    def __init__(self, tree, kernel, arch, toggles, clang=False):
+    All in one directory: there the build system knows what a toggle changes, and compiles no more.
+    """
+
+    def __init__(self, tree, kernel, arch, clang=False):
         self.tree = tree
-        self.name = f"{arch}-{'clang' if clang else toggles}"
+        self.name = f"{arch}-{'clang' if clang else 'gcc'}"
+        self.off = not clang    # whether it is built with toggles off as well
         self.logs = config.BUILD / "log" / f"commits-{kernel.name}"
         cross, env = ("", None) if arch == "x86_64" else debian.cross_compiler()
         compiler = None
         if clang:
             compiler, env = debian.clang()
         self.kbuild = build.Kbuild(tree, tree / f".obj-{self.name}", arch=arch, cross=cross, env=env, compiler=compiler)
-        self.toggles = build.wanted([build.TOGGLES], kernel.name, toggles="n" if toggles == "off" else None)
+        self.toggles = build.wanted([build.TOGGLES], kernel.name)
         self.options = build.wanted(CONFIGS[arch], kernel.name)
         self.pending = True     # to be configured
         self.known = set()      # warnings of the unpatched source
@@ -70,17 +74,13 @@ class Variant:
         if missing:
             raise Failure(f"{self.name}: make did not build {' '.join(missing)}")
 
-    def start(self, number, alone=None):
-        """Configure, if a Kconfig changed since the last time; with the toggle @alone off, always."""
-        log = self.logs / f"{number:04}-{self.name}.log"
-        if alone is None:
-            log.unlink(missing_ok=True)
-        self.kbuild.log = log
-        if self.pending or alone:
-            off = {alone: "n"} if alone else {}
+    def start(self, number, off=()):
+        """Configure with the toggles in @off off; with all on, only if they were not, or a Kconfig changed."""
+        self.kbuild.log = self.logs / f"{number:04}-{self.name}.log"
+        if self.pending or off:
             # The toggles appear in the course of the series, and depend on each other.
-            self.kbuild.configure({**self.options, **self.toggles, **off}, optional=self.toggles)
-        self.pending = False
+            self.kbuild.configure({**self.options, **self.toggles, **dict.fromkeys(off, "n")}, optional=self.toggles)
+        self.pending = bool(off)
 
     def builds(self, path):
         """Whether this kernel, as it is configured, contains the source file @path."""
@@ -101,29 +101,28 @@ class Variant:
                 and not path.startswith(SUBSYSTEM) and (self.tree / path).exists()
                 and setting(self.tree, path, real)]
 
-    def step(self, number, paths):
-        """Build a commit that touches @paths; returns (its objects, problems)."""
-        try:
-            self.pending |= any(map(is_kconfig, paths))
-            self.start(number)
-            targets = self.targets(paths)
-            new = self.make(number, targets) - self.known
-            return targets, [f"{self.name}: {path}: {text}" for path, text in sorted(new)]
-        except Failure as failure:
-            return [], [str(failure).splitlines()[0]]
+    def step(self, number, paths, toggles):
+        """Build a commit that touches @paths: with all on, and if one of @toggles matters with all off and each of them off.
 
-    def step_alone(self, number, paths, toggles):
-        """Build it once for each of @toggles with that alone off; returns problems."""
+        Returns (its objects, problems).
+        """
         (self.logs / f"{number:04}-{self.name}.log").unlink(missing_ok=True)
-        problems = []
-        for toggle in toggles:
+        self.pending |= any(map(is_kconfig, paths))
+        ways = [()]
+        if self.off and toggles:
+            ways += [tuple(self.toggles), *((toggle,) for toggle in toggles if len(self.toggles) > 1)]
+        objects, problems = [], []
+        for off in ways:
+            how = f"{self.name}{f', {chr(32).join(off)} off' if off else ''}"
             try:
-                self.start(number, toggle)
-                new = self.make(number, self.targets(paths)) - self.known
-                problems += [f"{self.name}, {toggle}=n: {path}: {text}" for path, text in sorted(new)]
+                self.start(number, off)
+                targets = self.targets(paths)
+                objects += [] if off else targets
+                new = self.make(number, targets) - self.known
+                problems += [f"{how}: {path}: {text}" for path, text in sorted(new)]
             except Failure as failure:
-                problems.append(f"{toggle}=n: " + str(failure).splitlines()[0])
-        return problems
+                problems.append(f"{how}: {str(failure).splitlines()[0]}")
+        return objects, problems
 
 
 def is_kconfig(path):
@@ -196,11 +195,10 @@ def touched(git, commit):
 
 
 def variants_of(tree, kernel):
-    """(what builds every commit, what builds some with one toggle off)."""
-    every = [Variant(tree, kernel, arch, toggles) for arch in CONFIGS for toggles in ("on", "off")]
+    found = [Variant(tree, kernel, arch) for arch in CONFIGS]
     if kernel == config.kernels()[-1]:
-        every.append(Variant(tree, kernel, "x86_64", "on", clang=True))
-    return every, [Variant(tree, kernel, arch, "alone") for arch in CONFIGS]
+        found.append(Variant(tree, kernel, "x86_64", clang=True))
+    return found
 
 
 def check(kernel, results):
@@ -208,39 +206,35 @@ def check(kernel, results):
     everything = sorted({path for commit in ids for path in touched(git, commit)})
     git("checkout", "--quiet", "--force", "--detach", "base")
     tree = git.directory
-    every, alone = variants_of(tree, kernel)
+    variants = variants_of(tree, kernel)
 
     def unpatched(variant):
+        (variant.logs / f"0000-{variant.name}.log").unlink(missing_ok=True)
         variant.start(0)
         variant.known = variant.make(0, variant.targets(everything))
 
-    with steps.step(f"building what the queue touches, unpatched, {len(every)} times"):
+    with steps.step(f"building what the queue touches, unpatched, {len(variants)} times"):
         # Compilers keep all processors busy; what make does before and after them does not.
-        steps.parallel(unpatched, every)
-    for variant in alone:
-        variant.known = set().union(*(other.known for other in every))
+        steps.parallel(unpatched, variants)
     compiled = set()
     for number, commit in enumerate(ids, 1):
         start = time.monotonic()
         git("checkout", "--quiet", "--force", "--detach", commit)
         subject = git.line("log", "-1", "--format=%f", commit)
         paths = everything if commit == ids[-1] else touched(git, commit)
-        toggles = every[0].toggles      # in their order
+        toggles = variants[0].toggles       # in their order
         if commit not in (ids[0], ids[-1]):
             matter = toggles_that_matter(git, commit, paths, toggles)
             toggles = [toggle for toggle in toggles if toggle in matter]
-        chosen = [variant for variant in every if toggles or not variant.name.endswith("-off")]
-        done = steps.parallel(lambda variant: variant.step(number, paths), chosen)
+        done = steps.parallel(lambda variant: variant.step(number, paths, toggles), variants)
         compiled.update(target for targets, _ in done for target in targets)
         problems = [problem for _, found in done for problem in found]
-        if toggles:
-            problems += sum(steps.parallel(lambda variant: variant.step_alone(number, paths, toggles), alone), [])
         results.add(kernel.name, "build", f"{number:04}-{subject}", FAIL if problems else PASS,
                     problems[0] if problems else "", time.monotonic() - start)
     coverage(kernel, everything, compiled, tree, results)
-    for variant in every:
-        if not variant.name.endswith("-off"):
-            pedantic(kernel, git, variant, len(ids) + 1, results)
+    for variant in variants:
+        variant.start(len(ids) + 1)
+        pedantic(kernel, git, variant, len(ids) + 1, results)
 
 
 def coverage(kernel, paths, compiled, tree, results):

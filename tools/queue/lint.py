@@ -123,7 +123,7 @@ class Lint:
                 git("checkout", "--quiet", "--force", "--detach", commit)
                 seen = set()
                 for arch in commits.CONFIGS:
-                    variant = commits.Variant(git.directory, self.kernel, arch, "on")
+                    variant = commits.Variant(git.directory, self.kernel, arch)
                     variant.start(9000)
                     # Each source once: sparse says the same for every architecture that has it.
                     targets = [f"{path[:-1]}o" for path in sources if path not in seen and
