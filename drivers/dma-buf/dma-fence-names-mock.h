@@ -3,21 +3,32 @@
  * A fence whose exporter does with its names what the contract allows and no more:
  * it frees them, but an RCU grace period after signaling. So whoever reads a name
  * of a signaled fence from the exporter, or outside of the RCU section in which it
- * was asked for, reads freed memory, which KASAN reports. For the KUnit tests in
- * this directory.
+ * was asked for, reads freed memory, which KASAN reports. And a race of such fences
+ * with those who read their names. For the KUnit tests in this directory.
  */
 
 #ifndef _DMA_FENCE_NAMES_MOCK_H
 #define _DMA_FENCE_NAMES_MOCK_H
 
+#include <kunit/test.h>
+#include <linux/atomic.h>
+#include <linux/delay.h>
 #include <linux/dma-fence.h>
+#include <linux/err.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
 
 #define DETACHED_DRIVER "detached-driver"
 #define SIGNALED_TIMELINE "signaled-timeline"
+
+#define RACE_ENOUGH	10	/* more readers than that met a fence before, and after */
+#define MAX_RACE_SECONDS	60
+#define MAX_UNDER_WAY	16	/* fences that a race has signaled, and whose names are there */
 
 struct named_fence_names {
 	struct rcu_head rcu;
@@ -120,6 +131,98 @@ static bool named_fence_is_gone(struct dma_fence *fence)
 {
 	/* Pairs with named_fence_free_names(). */
 	return smp_load_acquire(&to_named_fence(fence)->gone);
+}
+
+/* Fences that signal one after the other, while threads read their names. */
+struct named_fence_race {
+	u64 context;
+	const char *driver;
+	const char *timeline;
+	unsigned int seconds;	/* that it takes, if by then it was enough */
+	int (*read)(void *race);	/* a thread that goes on until it is stopped */
+	bool (*enough)(struct named_fence_race *race);	/* readers and signals have met */
+	atomic_t wrong;		/* names that a reader found and should not have */
+
+	spinlock_t lock;	/* protects @fence */
+	struct dma_fence *fence;	/* the one that signals next */
+	unsigned int signals;
+};
+
+/* The fence that is about to signal, or NULL; the caller gets a reference. */
+static struct dma_fence *named_fence_race_get(struct named_fence_race *race)
+{
+	struct dma_fence *fence;
+
+	spin_lock(&race->lock);
+	fence = dma_fence_get(race->fence);
+	spin_unlock(&race->lock);
+	return fence;
+}
+
+static void named_fence_race_set(struct named_fence_race *race, struct dma_fence *fence)
+{
+	spin_lock(&race->lock);
+	swap(race->fence, fence);
+	spin_unlock(&race->lock);
+	dma_fence_put(fence);
+}
+
+/* On a slow machine it takes longer until readers and signals have met. */
+static bool named_fence_race_goes_on(struct named_fence_race *race, unsigned long start)
+{
+	if (atomic_read(&race->wrong))
+		return false;
+	if (time_before(jiffies, start + race->seconds * HZ))
+		return true;
+	return time_before(jiffies, start + MAX_RACE_SECONDS * HZ) && !race->enough(race);
+}
+
+/* The caller has set what comes before the lock, and judges what the readers found. */
+static void named_fence_race_run(struct kunit *test, struct named_fence_race *race)
+{
+	unsigned long start = jiffies;
+	struct dma_fence *last[MAX_UNDER_WAY] = {};
+	struct task_struct *task[4] = {};
+	unsigned int i, readers;
+
+	spin_lock_init(&race->lock);
+	race->fence = NULL;
+	race->signals = 0;
+	readers = clamp_t(unsigned int, num_online_cpus() - 1, 1, ARRAY_SIZE(task));
+	for (i = 0; i < readers; i++) {
+		task[i] = kthread_run(race->read, race, "read/%u", i);
+		KUNIT_EXPECT_FALSE(test, IS_ERR(task[i]));
+	}
+	while (named_fence_race_goes_on(race, start)) {
+		struct dma_fence **fence = &last[race->signals % MAX_UNDER_WAY];
+
+		while (*fence && !named_fence_is_gone(*fence))
+			usleep_range(50, 100);
+		dma_fence_put(*fence);
+		*fence = named_fence(race->context, ++race->signals, race->driver,
+				     race->timeline);
+		if (!*fence)
+			break;
+		named_fence_race_set(race, dma_fence_get(*fence));
+		/*
+		 * Long enough for a reader to find it, and each time another bit; now
+		 * and then asleep, in case the reader has no other CPU.
+		 */
+		if (race->signals % 8)
+			udelay(20 + race->signals % 61);
+		else
+			usleep_range(50, 100);
+		named_fence_signal(*fence);
+		cond_resched();
+	}
+	for (i = 0; i < readers; i++)
+		if (!IS_ERR(task[i]))
+			kthread_stop(task[i]);
+	named_fence_race_set(race, NULL);
+	for (i = 0; i < MAX_UNDER_WAY; i++)
+		dma_fence_put(last[i]);
+	/* It was a race. */
+	KUNIT_EXPECT_TRUE(test, race->enough(race));
 }
 
 #endif /* _DMA_FENCE_NAMES_MOCK_H */

@@ -13,7 +13,6 @@
  */
 
 #include <kunit/test.h>
-#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
@@ -27,11 +26,8 @@
 
 #include "dma-fence-names-mock.h"
 
-#define RACE_SECONDS	5	/* of each of the two races, if */
-#define RACE_ENOUGH	10	/* more readers than that met a fence before, and after */
-#define MAX_RACE_SECONDS	60
+#define RACE_SECONDS	5	/* of each of the two races */
 #define MAX_SIGNAL_SECONDS	30	/* until a waiter has to be there */
-#define MAX_UNDER_WAY	16	/* fences that a race has signaled, and whose names are there */
 #define SHORT_DRIVER	"mk"
 #define SHORT_TIMELINE	"t"
 /* Longer than both of the fixed names together, and than what may lie behind them. */
@@ -78,11 +74,10 @@ struct names_test {
 	struct perf_event **counters;
 	unsigned int num_counters;
 
-	atomic_t wrong;		/* records with any other name */
+	struct named_fence_race race;	/* wrong: records with any other name */
 	char first_wrong[256];
 
-	spinlock_t lock;	/* protects @current_fence */
-	struct dma_fence *current_fence;
+	struct dma_fence *waited_for;
 	struct delayed_work signal;
 	unsigned long signal_by;	/* jiffies: no later, though nobody waits */
 };
@@ -126,7 +121,7 @@ static void check_record(struct perf_event *counter, struct perf_sample_data *da
 		atomic_inc(&event->fixed);
 	else if (driver != NAME_WRONG && timeline != NAME_WRONG)
 		atomic_inc(&event->mixed);
-	else if (atomic_inc_return(&t->wrong) == 1)
+	else if (atomic_inc_return(&t->race.wrong) == 1)
 		scnprintf(t->first_wrong, sizeof(t->first_wrong),
 			  "%s: driver at %#x, timeline at %#x, in %u bytes: %*pE",
 			  event->name, record->driver, record->timeline, size,
@@ -137,9 +132,9 @@ static void expect_no_wrong_names(struct kunit *test)
 {
 	struct names_test *t = test->priv;
 
-	KUNIT_EXPECT_EQ(test, atomic_read(&t->wrong), 0);
-	if (atomic_read(&t->wrong))
-		kunit_info(test, "the first of %d: %s\n", atomic_read(&t->wrong),
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->race.wrong), 0);
+	if (atomic_read(&t->race.wrong))
+		kunit_info(test, "the first of %d: %s\n", atomic_read(&t->race.wrong),
 			   t->first_wrong);
 }
 
@@ -199,7 +194,6 @@ static int names_test_init(struct kunit *test)
 	t->context = dma_fence_context_alloc(1);
 	t->driver = SHORT_DRIVER;
 	t->timeline = SHORT_TIMELINE;
-	spin_lock_init(&t->lock);
 	for (event = 0; event < NUM_EVENTS; event++) {
 		t->events[event].test = t;
 		t->events[event].name = event_names[event];
@@ -292,13 +286,13 @@ static void end_of_signaled_fence_has_fixed_names(struct kunit *test)
 }
 
 /* Signals once the wait has begun, or there is none. */
-static void signal_current_fence(struct work_struct *work)
+static void signal_waited_for(struct work_struct *work)
 {
 	struct names_test *t = container_of(to_delayed_work(work), struct names_test,
 					    signal);
 
 	if (atomic_read(&t->events[WAIT_START].own) || time_after(jiffies, t->signal_by))
-		named_fence_signal(t->current_fence);
+		named_fence_signal(t->waited_for);
 	else
 		schedule_delayed_work(&t->signal, 1);
 }
@@ -308,47 +302,29 @@ static void wait_ends_with_fixed_names(struct kunit *test)
 {
 	struct names_test *t = test->priv;
 
-	t->current_fence = new_fence(test);
-	INIT_DELAYED_WORK(&t->signal, signal_current_fence);
+	t->waited_for = new_fence(test);
+	INIT_DELAYED_WORK(&t->signal, signal_waited_for);
 	t->signal_by = jiffies + MAX_SIGNAL_SECONDS * HZ;
 	schedule_delayed_work(&t->signal, 1);
-	KUNIT_EXPECT_GT(test, dma_fence_wait_timeout(t->current_fence, false, 60 * HZ), 0L);
+	KUNIT_EXPECT_GT(test, dma_fence_wait_timeout(t->waited_for, false, 60 * HZ), 0L);
 	flush_delayed_work(&t->signal);
 	expect_records(test, ENABLE_SIGNAL, 1, 0);
 	expect_records(test, WAIT_START, 1, 0);
 	expect_records(test, WAIT_END, 0, 1);
-	dma_fence_put(t->current_fence);
-}
-
-static struct dma_fence *get_current_fence(struct names_test *t)
-{
-	struct dma_fence *fence;
-
-	spin_lock(&t->lock);
-	fence = dma_fence_get(t->current_fence);
-	spin_unlock(&t->lock);
-	return fence;
-}
-
-static void set_current_fence(struct names_test *t, struct dma_fence *fence)
-{
-	spin_lock(&t->lock);
-	swap(t->current_fence, fence);
-	spin_unlock(&t->lock);
-	dma_fence_put(fence);
+	dma_fence_put(t->waited_for);
 }
 
 /*
  * Wait without waiting, again and again, for the fence that is about to signal; and
  * from time to time go on until its names are freed, and beyond.
  */
-static int keep_waiting(void *data)
+static int keep_waiting(void *race)
 {
-	struct names_test *t = data;
+	struct names_test *t = container_of(race, struct names_test, race);
 	unsigned int count = 0, after;
 
 	while (!kthread_should_stop()) {
-		struct dma_fence *fence = get_current_fence(t);
+		struct dma_fence *fence = named_fence_race_get(race);
 
 		if (fence) {
 			while (!dma_fence_wait_timeout(fence, false, 0))
@@ -356,7 +332,7 @@ static int keep_waiting(void *data)
 			for (after = 0; count % 64 == 0 && after < 4;) {
 				after += named_fence_is_gone(fence);
 				dma_fence_wait_timeout(fence, false, 0);
-				if (atomic_read(&t->wrong))
+				if (atomic_read(&t->race.wrong))
 					break;
 				cond_resched();
 			}
@@ -368,66 +344,30 @@ static int keep_waiting(void *data)
 	return 0;
 }
 
-static bool raced_enough(struct names_test *t, unsigned int signals)
+/* Readers met fences before, and after. */
+static bool raced_enough(struct named_fence_race *race)
 {
-	return signals > RACE_ENOUGH &&
+	struct names_test *t = container_of(race, struct names_test, race);
+
+	return race->signals > RACE_ENOUGH &&
 	       atomic_read(&t->events[WAIT_START].own) > RACE_ENOUGH &&
 	       atomic_read(&t->events[WAIT_END].fixed) > RACE_ENOUGH;
-}
-
-/* On a slow machine it takes longer until readers and signals have met. */
-static bool race_goes_on(struct names_test *t, unsigned long start, unsigned int signals)
-{
-	if (atomic_read(&t->wrong))
-		return false;
-	if (time_before(jiffies, start + RACE_SECONDS * HZ))
-		return true;
-	return time_before(jiffies, start + MAX_RACE_SECONDS * HZ) &&
-	       !raced_enough(t, signals);
 }
 
 static void race(struct kunit *test, const char *driver, const char *timeline)
 {
 	struct names_test *t = test->priv;
-	unsigned long start = jiffies;
-	struct dma_fence *last[MAX_UNDER_WAY] = {};
-	struct task_struct *task[4] = {};
-	unsigned int i, readers, signals = 0;
+	unsigned int i;
 
 	t->driver = driver;
 	t->timeline = timeline;
-	readers = clamp_t(unsigned int, num_online_cpus() - 1, 1, ARRAY_SIZE(task));
-	for (i = 0; i < readers; i++) {
-		task[i] = kthread_run(keep_waiting, t, "wait/%u", i);
-		KUNIT_EXPECT_FALSE(test, IS_ERR(task[i]));
-	}
-	while (race_goes_on(t, start, signals)) {
-		struct dma_fence **fence = &last[signals % MAX_UNDER_WAY];
-
-		while (*fence && !named_fence_is_gone(*fence))
-			usleep_range(50, 100);
-		dma_fence_put(*fence);
-		*fence = named_fence(t->context, ++signals, driver, timeline);
-		if (!*fence)
-			break;
-		set_current_fence(t, dma_fence_get(*fence));
-		/*
-		 * Long enough for a reader to find it, and each time another bit; now
-		 * and then asleep, in case the reader has no other CPU.
-		 */
-		if (signals % 8)
-			udelay(20 + signals % 61);
-		else
-			usleep_range(50, 100);
-		named_fence_signal(*fence);
-		cond_resched();
-	}
-	for (i = 0; i < readers; i++)
-		if (!IS_ERR(task[i]))
-			kthread_stop(task[i]);
-	set_current_fence(t, NULL);
-	for (i = 0; i < MAX_UNDER_WAY; i++)
-		dma_fence_put(last[i]);
+	t->race.context = t->context;
+	t->race.driver = driver;
+	t->race.timeline = timeline;
+	t->race.seconds = RACE_SECONDS;
+	t->race.read = keep_waiting;
+	t->race.enough = raced_enough;
+	named_fence_race_run(test, &t->race);
 
 	expect_no_wrong_names(test);
 	for (i = 0; i < NUM_EVENTS; i++)
@@ -435,8 +375,6 @@ static void race(struct kunit *test, const char *driver, const char *timeline)
 			   atomic_read(&t->events[i].own),
 			   atomic_read(&t->events[i].fixed),
 			   atomic_read(&t->events[i].mixed));
-	/* It was a race: readers met fences before, and after. */
-	KUNIT_EXPECT_TRUE(test, raced_enough(t, signals));
 }
 
 static void race_of_short_names(struct kunit *test)

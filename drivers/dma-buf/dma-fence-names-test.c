@@ -10,7 +10,6 @@
 #include <linux/delay.h>
 #include <linux/dma-fence-array.h>
 #include <linux/dma-fence-chain.h>
-#include <linux/err.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
@@ -18,20 +17,15 @@
 
 #include "dma-fence-names-mock.h"
 
-#define RACE_SECONDS	10	/* if by then */
-#define RACE_ENOUGH	10	/* more reads than that while a fence signals, and after */
-#define MAX_RACE_SECONDS	60
-#define MAX_UNDER_WAY	16	/* fences that the race has signaled, and whose names are there */
+#define RACE_SECONDS	10
 
 struct names_test {
 	u64 context;
-	spinlock_t lock;	/* protects @current_fence */
-	struct dma_fence *current_fence;
+	struct named_fence_race race;	/* wrong: sections with another name, or one that changed */
 
 	atomic_t own;		/* sections in which a name was the exporter's to the end */
 	atomic_t outlived;	/* those of them in which the fence signaled */
 	atomic_t fixed;		/* sections with a fixed name */
-	atomic_t wrong;		/* sections with any other name, or one that changed */
 };
 
 static int names_test_init(struct kunit *test)
@@ -41,7 +35,6 @@ static int names_test_init(struct kunit *test)
 	if (!t)
 		return -ENOMEM;
 	t->context = dma_fence_context_alloc(1);
-	spin_lock_init(&t->lock);
 	test->priv = t;
 	return 0;
 }
@@ -196,24 +189,6 @@ static void chain_has_names_of_its_own(struct kunit *test)
 	dma_fence_put(&chain->base);
 }
 
-static struct dma_fence *get_current_fence(struct names_test *t)
-{
-	struct dma_fence *fence;
-
-	spin_lock(&t->lock);
-	fence = dma_fence_get(t->current_fence);
-	spin_unlock(&t->lock);
-	return fence;
-}
-
-static void set_current_fence(struct names_test *t, struct dma_fence *fence)
-{
-	spin_lock(&t->lock);
-	swap(t->current_fence, fence);
-	spin_unlock(&t->lock);
-	dma_fence_put(fence);
-}
-
 /*
  * Read a name until the fence has signaled, and as long again, in one section: up
  * to its end the exporter may not have freed it.
@@ -230,13 +205,13 @@ static void read_in_one_section(struct names_test *t, struct dma_fence *fence,
 	result = helper(fence);
 	name = rcu_dereference(result);
 	if (strcmp(name, own)) {
-		atomic_inc(strcmp(name, fixed) ? &t->wrong : &t->fixed);
+		atomic_inc(strcmp(name, fixed) ? &t->race.wrong : &t->fixed);
 	} else {
 		for (reads = 0; reads < 50 && signaled < 5; reads++) {
 			signaled += dma_fence_is_signaled(fence);
 			udelay(2);
 			if (strcmp(name, own)) {
-				atomic_inc(&t->wrong);
+				atomic_inc(&t->race.wrong);
 				break;
 			}
 		}
@@ -247,13 +222,13 @@ static void read_in_one_section(struct names_test *t, struct dma_fence *fence,
 	rcu_read_unlock();
 }
 
-static int keep_reading(void *data)
+static int keep_reading(void *race)
 {
-	struct names_test *t = data;
+	struct names_test *t = container_of(race, struct names_test, race);
 	unsigned int count = 0;
 
 	while (!kthread_should_stop()) {
-		struct dma_fence *fence = get_current_fence(t);
+		struct dma_fence *fence = named_fence_race_get(race);
 
 		if (fence) {
 			if (count++ & 1)
@@ -269,70 +244,34 @@ static int keep_reading(void *data)
 	return 0;
 }
 
-/* With one CPU it may be that nobody signals while a section is on. */
-static bool raced_enough(struct names_test *t)
+/*
+ * Readers met fences before, while and after they signaled. With one CPU it may be
+ * that nobody signals while a section is on.
+ */
+static bool raced_enough(struct named_fence_race *race)
 {
+	struct names_test *t = container_of(race, struct names_test, race);
+
 	return atomic_read(&t->fixed) > RACE_ENOUGH &&
 	       (atomic_read(&t->outlived) > RACE_ENOUGH || num_online_cpus() == 1);
-}
-
-/* On a slow machine it takes longer until readers and signals have met. */
-static bool race_goes_on(struct names_test *t, unsigned long start)
-{
-	if (atomic_read(&t->wrong))
-		return false;
-	if (time_before(jiffies, start + RACE_SECONDS * HZ))
-		return true;
-	return time_before(jiffies, start + MAX_RACE_SECONDS * HZ) && !raced_enough(t);
 }
 
 static void names_outlast_the_section(struct kunit *test)
 {
 	struct names_test *t = test->priv;
-	unsigned long start = jiffies;
-	struct dma_fence *last[MAX_UNDER_WAY] = {};
-	struct task_struct *task[4] = {};
-	unsigned int i, readers, signals = 0;
 
-	readers = clamp_t(unsigned int, num_online_cpus() - 1, 1, ARRAY_SIZE(task));
-	for (i = 0; i < readers; i++) {
-		task[i] = kthread_run(keep_reading, t, "read/%u", i);
-		KUNIT_EXPECT_FALSE(test, IS_ERR(task[i]));
-	}
-	while (race_goes_on(t, start)) {
-		struct dma_fence **fence = &last[signals % MAX_UNDER_WAY];
-
-		while (*fence && !named_fence_is_gone(*fence))
-			usleep_range(50, 100);
-		dma_fence_put(*fence);
-		*fence = named_fence(t->context, ++signals, "mock-driver", "mock-timeline");
-		if (!*fence)
-			break;
-		set_current_fence(t, dma_fence_get(*fence));
-		/*
-		 * Long enough for a reader to find it, and each time another bit; now
-		 * and then asleep, in case the reader has no other CPU.
-		 */
-		if (signals % 8)
-			udelay(20 + signals % 61);
-		else
-			usleep_range(50, 100);
-		named_fence_signal(*fence);
-		cond_resched();
-	}
-	for (i = 0; i < readers; i++)
-		if (!IS_ERR(task[i]))
-			kthread_stop(task[i]);
-	set_current_fence(t, NULL);
-	for (i = 0; i < MAX_UNDER_WAY; i++)
-		dma_fence_put(last[i]);
+	t->race.context = t->context;
+	t->race.driver = "mock-driver";
+	t->race.timeline = "mock-timeline";
+	t->race.seconds = RACE_SECONDS;
+	t->race.read = keep_reading;
+	t->race.enough = raced_enough;
+	named_fence_race_run(test, &t->race);
 
 	kunit_info(test, "%u fences; %d names of the exporter, %d still read when the fence had signaled; %d fixed names\n",
-		   signals, atomic_read(&t->own), atomic_read(&t->outlived),
+		   t->race.signals, atomic_read(&t->own), atomic_read(&t->outlived),
 		   atomic_read(&t->fixed));
-	KUNIT_EXPECT_EQ(test, atomic_read(&t->wrong), 0);
-	/* It was a race: readers met fences before, while and after they signaled. */
-	KUNIT_EXPECT_TRUE(test, raced_enough(t));
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->race.wrong), 0);
 }
 
 static struct kunit_case names_cases[] = {
