@@ -24,6 +24,7 @@ from results import FAIL, PASS
 from steps import Failure
 
 SUBSYSTEM = build.SUBSYSTEM
+CODE = ("drivers/", "samples/")     # where the queue touches what is compiled into a kernel
 CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compile-arm64.config",)}
 
 
@@ -97,7 +98,7 @@ class Variant:
 
     def others(self, paths, real):
         """Those sources of @paths that are not the subsystem's, and that this kernel contains."""
-        return [path for path in paths if path.endswith(".c") and path.startswith("drivers/")
+        return [path for path in paths if path.endswith(".c") and path.startswith(CODE)
                 and not path.startswith(SUBSYSTEM) and (self.tree / path).exists()
                 and setting(self.tree, path, real)]
 
@@ -239,7 +240,7 @@ def check(kernel, results):
 
 def coverage(kernel, paths, compiled, tree, results):
     """Every touched source file was compiled by some variant, or the suite says nothing about it."""
-    missed = [path for path in paths if path.endswith(".c") and path.startswith("drivers/") and (tree / path).exists()
+    missed = [path for path in paths if path.endswith(".c") and path.startswith(CODE) and (tree / path).exists()
               and not path.startswith(SUBSYSTEM) and path[:-1] + "o" not in compiled]
     results.add(kernel.name, "build", "coverage", FAIL if missed else PASS,
                 f"never compiled: {' '.join(missed)}; add its option to configs/compile-*.config" if missed else "")

@@ -116,7 +116,7 @@ class Lint:
         command = debian.sparse()
         text = "".join(steps.attempt([*command, PLANTED / "sparse.c"])[1:])
         self.planted("sparse", re.findall("address spaces", text))
-        sources = [path for path in touched if path.endswith(".c") and path.startswith("drivers/")]
+        sources = [path for path in touched if path.endswith(".c") and path.startswith(commits.CODE)]
         before, after = set(), set()
         with steps.step("sparse on the unpatched and the woven sources"):
             for commit, found in (("base", before), ("origin/queue", after)):
@@ -137,7 +137,7 @@ class Lint:
             self.sparse_names(git, variant, command)
         start = time.monotonic()
         new = sorted(after - before)
-        for path in sorted(path for path in touched if path.endswith((".c", ".h")) and path.startswith(("drivers/", "include/"))):
+        for path in sorted(path for path in touched if path.endswith((".c", ".h")) and path.startswith((*commits.CODE, "include/"))):
             problems = [f"{where}: {text}" for where, text in new if where.removeprefix("../").endswith(path)]
             if path in sources and touched[path] != "D" and path not in checked:
                 problems.append("sparse never saw it; add its option to configs/compile-*.config")
