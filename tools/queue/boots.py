@@ -64,7 +64,7 @@ class Session:
         if "kunit" in suites:
             chosen.update(kunit.files(self.modules.values()))
         if {"kselftest", "stress"} & set(suites):
-            chosen.update(kselftest.files(self.programs.values()))
+            chosen.update(kselftest.files(self.programs.values(), self.image))
         if "igt" in suites:
             chosen.update(igt.files(self.igt))
         if self.leaker:

@@ -33,7 +33,7 @@ def main(kernel):
     if program is None:
         raise Failure(f"the woven tree's selftests have no {kselftest.DEMO}; it belongs into TEST_GEN_PROGS_EXTENDED")
     with steps.step("booting it in QEMU"):
-        boot = guest.run(f"{kernel.name}-demo", image.bootable, kselftest.files([program]),
+        boot = guest.run(f"{kernel.name}-demo", image.bootable, kselftest.files([program], image),
                          [guest.Item("uname", SECONDS, "uname -srv"),
                           guest.Item("demo", SECONDS, f"/test/kselftest/{program.name}")], leaks=False)
     show(kernel, boot)

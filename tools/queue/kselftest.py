@@ -11,8 +11,9 @@ import guest
 import steps
 from results import FAIL, PASS, SKIP
 
-DIRECTORIES = ("tools/testing/selftests/drivers/dma-buf",)
+DIRECTORIES = ("tools/testing/selftests/drivers/dma-buf", "tools/testing/selftests/drivers/vfio-mdev")
 XEN = ("tools/testing/selftests/drivers/xen",)      # for the first domain of Xen
+MODULES = ("mbochs.ko",)        # that programs load, from their own directory
 DEMO = "dmabuf_demo"            # shows instead of testing: for `make run`
 ABSENT = "dmabuf_absent"        # for kernels with the toggles off
 STRESS = "_stress"              # a program whose name ends so belongs to the suite `stress`
@@ -74,8 +75,10 @@ def listed(make, env, variables):
     return [Path(word).name for word in line[1:].split()]
 
 
-def files(chosen):
-    return {f"test/kselftest/{program.name}": program.path for program in chosen}
+def files(chosen, image):
+    modules = [path for path in image.modules if path.name in MODULES] if chosen else []
+    return {**{f"test/kselftest/{program.name}": program.path for program in chosen},
+            **{f"test/kselftest/{path.name}": path for path in modules}}
 
 
 def item(program):
