@@ -38,6 +38,13 @@ def session(tmp_path, *names, kernel="6.1", modules=()):
     return boots.Session(SimpleNamespace(name=kernel), image, programs, "control")
 
 
+def test_modules_that_programs_load_are_those_of_the_kernel_that_boots(tmp_path, recorded):
+    machine = session(tmp_path, "known", modules=["mbochs", "dma-resv-test"])
+    assert machine.files(["kselftest"]) == {"test/kselftest/known": tmp_path / "known",
+                                            "test/kselftest/mbochs.ko": tmp_path / "drivers/dma-buf/mbochs.ko"}
+    assert "test/kselftest/mbochs.ko" not in machine.files(["kunit"])
+
+
 def boot(tmp_path, **logs):
     """A boot whose items printed @logs."""
     items = {f"kselftest.{name}": text for name, text in logs.items()}

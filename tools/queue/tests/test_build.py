@@ -71,6 +71,19 @@ def test_what_a_source_file_is_built_as(tmp_path):
     assert commits.setting(tmp_path, "drivers/gpu/drm/drm.c", {"CONFIG_DRM": "y"}) == "y"
 
 
+def test_a_sample_is_code_too(tmp_path):
+    deep = tmp_path / "samples" / "display"
+    deep.mkdir(parents=True)
+    (tmp_path / "Makefile").write_text("drivers-$(CONFIG_SAMPLES) += samples/\n")
+    (deep.parent / "Makefile").write_text("obj-y += display/\n")
+    (deep / "Makefile").write_text("obj-$(CONFIG_SAMPLE_DISPLAY) += display.o\n")
+    path = "samples/display/display.c"
+    assert path.startswith(commits.CODE)
+    assert commits.setting(tmp_path, path, {"CONFIG_SAMPLES": "y", "CONFIG_SAMPLE_DISPLAY": "m"}) == "m"
+    assert commits.setting(tmp_path, path, {"CONFIG_SAMPLE_DISPLAY": "m"}) == ""
+    assert commits.setting(tmp_path, path, {"CONFIG_SAMPLES": "y"}) == ""
+
+
 def test_toggles_that_matter(tmp_path):
     git = gitcmd.own(tmp_path, config.queue())
     git("init", "--quiet")
