@@ -1,0 +1,980 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of the mapping of grants into a dma-buf. No Xen is needed: behind
+ * the seam is a hypervisor that keeps track of who owns which page, and that
+ * writes a pattern into each page when it changes hands. Whoever touches a page
+ * while it is a hole, or clears one that is the other domain's, is found out.
+ *
+ * Each hypercall is made to fail in turn. What has to hold after each test: the
+ * exporter gets its own memory back, cleared, all but what was lost; and a lost
+ * page is never given to anybody else.
+ */
+
+#include "gntdev-dmabuf-map.c"
+
+#include <kunit/test.h>
+#include <linux/kthread.h>
+#include <linux/sched/signal.h>
+
+#include "../dma-buf/dma-fence-mock.h"
+
+#define PAGES		8
+#define FD		7
+
+#define OWN_DATA	0x11	/* what the buffer holds before */
+#define HOLE		0xdd
+#define FOREIGN		0xf0
+#define FRESH		0x5a	/* memory that comes from the hypervisor */
+
+#define LONG_MS		10000	/* is not reached by a test that passes */
+
+struct mock_xen {
+	struct gntdev_map_backend backend;
+	struct page *pages[PAGES];
+	u8 state[PAGES];
+	/* What fails: */
+	int decrease_max;	/* frames that are taken */
+	int populate_max;	/* frames that are given */
+	int decrease_errno;
+	int populate_errno;
+	unsigned int map_bad;	/* bit mask of grants */
+	s16 map_status;
+	unsigned int unmap_bad;
+	/* Calls: */
+	int decreases, populates, maps, unmaps;
+	int confused;		/* the driver touched what it must not */
+};
+
+struct mock_buf {
+	struct page *pages[PAGES];
+	unsigned int nr;
+	unsigned int offset;
+	bool twice;		/* the first page is also the last */
+	struct completion released;
+	u8 at_release[PAGES];	/* owner of each page, by its content */
+};
+
+struct map_test {
+	struct mock_xen xen;
+	struct platform_device *pdev;
+	struct gntdev_map_priv *priv;
+	struct mock_buf *bufs[2];
+};
+
+static struct mock_xen *the_xen;
+
+/* ------------------------------------------------------------------ */
+/* The hypervisor. */
+
+static bool page_is(struct page *page, u8 pattern)
+{
+	return !memchr_inv(page_address(page), pattern, PAGE_SIZE);
+}
+
+static void page_fill(struct page *page, u8 pattern)
+{
+	memset(page_address(page), pattern, PAGE_SIZE);
+}
+
+static int mock_index(unsigned long pfn)
+{
+	int i;
+
+	for (i = 0; i < PAGES; i++)
+		if (the_xen->pages[i] && page_to_pfn(the_xen->pages[i]) == pfn)
+			return i;
+	the_xen->confused++;
+	return 0;
+}
+
+static void mock_change(int i, u8 from, u8 content, u8 to)
+{
+	if (the_xen->state[i] != from || !page_is(the_xen->pages[i], content))
+		the_xen->confused++;
+	the_xen->state[i] = to;
+}
+
+static int mock_decrease(unsigned int nr, xen_pfn_t *frames)
+{
+	int i, n, k;
+
+	the_xen->decreases++;
+	if (the_xen->decrease_errno)
+		return the_xen->decrease_errno;
+	n = min_t(int, nr, the_xen->decrease_max);
+	for (k = 0; k < n; k++) {
+		i = mock_index(frames[k]);
+		mock_change(i, GNTDEV_MAP_OWN, 0, GNTDEV_MAP_HOLE);
+		page_fill(the_xen->pages[i], HOLE);
+	}
+	return n;
+}
+
+static int mock_populate(unsigned int nr, xen_pfn_t *frames)
+{
+	int i, n, k;
+
+	the_xen->populates++;
+	if (the_xen->populate_errno)
+		return the_xen->populate_errno;
+	n = min_t(int, nr, the_xen->populate_max);
+	for (k = 0; k < n; k++) {
+		i = mock_index(frames[k]);
+		mock_change(i, GNTDEV_MAP_HOLE, HOLE, GNTDEV_MAP_OWN);
+		page_fill(the_xen->pages[i], FRESH);
+	}
+	return n;
+}
+
+static void mock_map(struct gnttab_map_grant_ref *ops, struct page **pages,
+		     unsigned int nr)
+{
+	unsigned int k;
+	int i;
+
+	the_xen->maps++;
+	for (k = 0; k < nr; k++) {
+		if (ops[k].dom != 3 || ops[k].ref != 100 + k ||
+		    ops[k].flags != GNTMAP_host_map)
+			the_xen->confused++;
+		if (the_xen->map_bad & BIT(k)) {
+			ops[k].status = the_xen->map_status;
+			continue;
+		}
+		i = mock_index(PHYS_PFN(ops[k].host_addr));
+		mock_change(i, GNTDEV_MAP_HOLE, HOLE, GNTDEV_MAP_FOREIGN);
+		page_fill(the_xen->pages[i], FOREIGN);
+		ops[k].handle = 1000 + i;
+		ops[k].status = GNTST_okay;
+	}
+}
+
+static int mock_unmap(struct gnttab_unmap_grant_ref *ops, struct page **pages,
+		      const unsigned int *base, unsigned int nr,
+		      unsigned long timeout)
+{
+	unsigned int k;
+	int i;
+
+	if (gnttab_wait_pages_held(pages, base, nr, timeout))
+		return -ETIMEDOUT;
+	the_xen->unmaps++;
+	for (k = 0; k < nr; k++) {
+		i = mock_index(PHYS_PFN(ops[k].host_addr));
+		if (ops[k].handle != 1000 + i || the_xen->pages[i] != pages[k])
+			the_xen->confused++;
+		if (the_xen->unmap_bad & BIT(i)) {
+			ops[k].status = GNTST_general_error;
+			continue;
+		}
+		mock_change(i, GNTDEV_MAP_FOREIGN, FOREIGN, GNTDEV_MAP_HOLE);
+		page_fill(the_xen->pages[i], HOLE);
+		ops[k].status = GNTST_okay;
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------------ */
+/* The exporter. */
+
+static struct sg_table *mock_map_dma_buf(struct dma_buf_attachment *attach,
+					 enum dma_data_direction dir)
+{
+	struct mock_buf *buf = attach->dmabuf->priv;
+	struct page *pages[PAGES];
+	struct sg_table *sgt;
+	int ret = -ENOMEM;
+
+	memcpy(pages, buf->pages, sizeof(pages));
+	if (buf->twice)
+		pages[buf->nr - 1] = pages[0];
+	sgt = kzalloc(sizeof(*sgt), GFP_KERNEL);
+	if (!sgt)
+		return ERR_PTR(ret);
+	ret = sg_alloc_table_from_pages(sgt, pages, buf->nr, buf->offset,
+					buf->nr * PAGE_SIZE - buf->offset, GFP_KERNEL);
+	if (ret)
+		goto free;
+	ret = dma_map_sgtable(attach->dev, sgt, dir, 0);
+	if (!ret)
+		return sgt;
+	sg_free_table(sgt);
+free:
+	kfree(sgt);
+	return ERR_PTR(ret);
+}
+
+static void mock_unmap_dma_buf(struct dma_buf_attachment *attach,
+			       struct sg_table *sgt, enum dma_data_direction dir)
+{
+	dma_unmap_sgtable(attach->dev, sgt, dir, 0);
+	sg_free_table(sgt);
+	kfree(sgt);
+}
+
+/* The pages stay for the test to look at. */
+static void mock_release(struct dma_buf *dmabuf)
+{
+	struct mock_buf *buf = dmabuf->priv;
+	unsigned int i;
+
+	for (i = 0; i < buf->nr; i++)
+		buf->at_release[i] = *(u8 *)page_address(buf->pages[i]);
+	complete(&buf->released);
+}
+
+static const struct dma_buf_ops mock_ops = {
+	.map_dma_buf = mock_map_dma_buf,
+	.unmap_dma_buf = mock_unmap_dma_buf,
+	.release = mock_release,
+};
+
+static struct dma_buf *mock_dma_buf(struct kunit *test, int index, unsigned int nr)
+{
+	DEFINE_DMA_BUF_EXPORT_INFO(info);
+	struct map_test *t = test->priv;
+	struct mock_buf *buf = kunit_kzalloc(test, sizeof(*buf), GFP_KERNEL);
+	struct dma_buf *dmabuf;
+	unsigned int i;
+
+	KUNIT_ASSERT_TRUE(test, !!buf);
+	init_completion(&buf->released);
+	buf->nr = nr;
+	for (i = 0; i < nr; i++) {
+		buf->pages[i] = alloc_page(GFP_KERNEL);
+		KUNIT_ASSERT_TRUE(test, !!buf->pages[i]);
+		page_fill(buf->pages[i], OWN_DATA);
+	}
+	/* The hypervisor knows the second buffer's pages behind the first one's. */
+	for (i = 0; i < PAGES; i++)
+		if (!t->xen.pages[i])
+			break;
+	memcpy(&t->xen.pages[i], buf->pages, min(nr, PAGES - i) * sizeof(buf->pages[0]));
+	info.ops = &mock_ops;
+	info.size = nr * PAGE_SIZE;
+	info.flags = O_RDWR;
+	info.priv = buf;
+	dmabuf = dma_buf_export(&info);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(dmabuf));
+	t->bufs[index] = buf;
+	return dmabuf;
+}
+
+/* ------------------------------------------------------------------ */
+
+static int map_test_init(struct kunit *test)
+{
+	struct map_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
+
+	if (!t)
+		return -ENOMEM;
+	t->xen.backend.decrease = mock_decrease;
+	t->xen.backend.populate = mock_populate;
+	t->xen.backend.map = mock_map;
+	t->xen.backend.unmap = mock_unmap;
+	t->xen.backend.fence_ms = LONG_MS;
+	t->xen.backend.unmap_ms = LONG_MS;
+	t->xen.decrease_max = PAGES;
+	t->xen.populate_max = PAGES;
+	the_xen = &t->xen;
+	t->pdev = gntdev_map_device_create("gntdev-map-test");
+	if (IS_ERR(t->pdev))
+		return PTR_ERR(t->pdev);
+	t->priv = gntdev_map_priv_create(&t->xen.backend, &t->pdev->dev);
+	if (!t->priv) {
+		platform_device_unregister(t->pdev);
+		return -ENOMEM;
+	}
+	test->priv = t;
+	return 0;
+}
+
+/* Each test has put its buffers; what it did not wait for is waited for here. */
+static void map_test_exit(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	unsigned int i, k;
+
+	if (!t)
+		return;
+	if (t->priv)
+		gntdev_map_close(t->priv);
+	for (k = 0; k < ARRAY_SIZE(t->bufs); k++) {
+		struct mock_buf *buf = t->bufs[k];
+
+		if (!buf)
+			continue;
+		KUNIT_EXPECT_GT(test, (long)wait_for_completion_timeout(&buf->released,
+									5 * HZ), 0L);
+		for (i = 0; i < buf->nr; i++)
+			__free_page(buf->pages[i]);
+	}
+	KUNIT_EXPECT_EQ(test, t->xen.confused, 0);
+	platform_device_unregister(t->pdev);
+}
+
+static int map_fd(struct kunit *test, struct dma_buf *dmabuf, u32 fd, u32 count,
+		  u32 data_ofs)
+{
+	struct ioctl_gntdev_dmabuf_map_refs_to_buf op = {
+		.count = count, .data_ofs = data_ofs, .fd = fd, .domid = 3,
+	};
+	struct map_test *t = test->priv;
+	u32 refs[PAGES + 1];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(refs); i++)
+		refs[i] = 100 + i;
+	return gntdev_map_refs_to_buf(t->priv, dmabuf, &op, refs);
+}
+
+/* On success the test keeps a reference of its own. */
+static int map_buf(struct kunit *test, struct dma_buf *dmabuf)
+{
+	int ret;
+
+	get_dma_buf(dmabuf);
+	ret = map_fd(test, dmabuf, FD, dmabuf->size >> PAGE_SHIFT, 0);
+	if (ret)
+		dma_buf_put(dmabuf);
+	return ret;
+}
+
+static int wait_ms(struct kunit *test, u32 ms)
+{
+	struct map_test *t = test->priv;
+
+	return gntdev_map_wait_released(t->priv, FD, ms);
+}
+
+static int release_fd(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+
+	return gntdev_map_release(t->priv, FD);
+}
+
+static void expect_pages(struct kunit *test, struct mock_buf *buf, u8 content)
+{
+	unsigned int i;
+
+	for (i = 0; i < buf->nr; i++) {
+		KUNIT_EXPECT_TRUE(test, page_is(buf->pages[i], content));
+		KUNIT_EXPECT_EQ(test, page_count(buf->pages[i]), 1);
+	}
+}
+
+/* Nothing of a failed attempt is left on the buffer: it can be mapped. */
+static void expect_unmapped(struct kunit *test, struct dma_buf *dmabuf)
+{
+	struct map_test *t = test->priv;
+
+	KUNIT_EXPECT_TRUE(test, list_empty(&t->priv->maps));
+	KUNIT_EXPECT_TRUE(test, list_empty(&dmabuf->attachments));
+	KUNIT_EXPECT_EQ(test, release_fd(test), -ENOENT);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ENOENT);
+}
+
+/* ------------------------------------------------------------------ */
+
+/* The whole life: who owns the pages when, and what each ioctl says about it. */
+static void life(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	unsigned int i;
+
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ENOENT);
+	KUNIT_EXPECT_EQ(test, release_fd(test), -ENOENT);
+
+	KUNIT_ASSERT_EQ(test, map_buf(test, dmabuf), 0);
+	expect_pages(test, t->bufs[0], FOREIGN);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -EBUSY);
+
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	KUNIT_EXPECT_EQ(test, release_fd(test), -ENOENT);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ETIMEDOUT);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 20), -ETIMEDOUT);
+	expect_pages(test, t->bufs[0], FOREIGN);
+
+	dma_buf_put(dmabuf);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, U32_MAX), 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ENOENT);
+	expect_pages(test, t->bufs[0], 0);
+	wait_for_completion(&t->bufs[0]->released);
+	complete(&t->bufs[0]->released);
+	for (i = 0; i < PAGES; i++)
+		KUNIT_EXPECT_EQ(test, (int)t->bufs[0]->at_release[i], 0);
+
+	/* One hypercall for all pages at each step. */
+	KUNIT_EXPECT_EQ(test, t->xen.decreases, 1);
+	KUNIT_EXPECT_EQ(test, t->xen.maps, 1);
+	KUNIT_EXPECT_EQ(test, t->xen.unmaps, 1);
+	KUNIT_EXPECT_EQ(test, t->xen.populates, 1);
+}
+
+/* Only the pages that were asked for change hands. */
+static void part_of_a_buffer(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES - 2, 0), 0);
+	for (i = 0; i < PAGES; i++)
+		KUNIT_EXPECT_TRUE(test, page_is(t->bufs[0]->pages[i],
+						i < PAGES - 2 ? FOREIGN : OWN_DATA));
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, LONG_MS), 0);
+	for (i = 0; i < PAGES; i++)
+		KUNIT_EXPECT_TRUE(test, page_is(t->bufs[0]->pages[i],
+						i < PAGES - 2 ? 0 : OWN_DATA));
+}
+
+/* What is refused is not touched. */
+static void refused(struct kunit *test, struct dma_buf *dmabuf, int expected, int got)
+{
+	struct map_test *t = test->priv;
+	unsigned int i;
+
+	KUNIT_EXPECT_EQ(test, got, expected);
+	KUNIT_EXPECT_EQ(test, t->xen.decreases, 0);
+	for (i = 0; i < t->bufs[0]->nr; i++)
+		KUNIT_EXPECT_TRUE(test, page_is(t->bufs[0]->pages[i], OWN_DATA));
+	KUNIT_EXPECT_TRUE(test, list_empty(&t->priv->maps));
+}
+
+static void bad_arguments(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES - 1);
+
+	refused(test, dmabuf, -EINVAL, map_fd(test, dmabuf, FD, PAGES, 0));
+	refused(test, dmabuf, -EINVAL, map_fd(test, dmabuf, FD, 1, 4));
+	refused(test, dmabuf, -EINVAL, map_fd(test, dmabuf, FD, 1, PAGE_SIZE));
+	t->bufs[0]->offset = 64;
+	refused(test, dmabuf, -EINVAL, map_fd(test, dmabuf, FD, 1, 0));
+	t->bufs[0]->offset = 0;
+	expect_unmapped(test, dmabuf);
+	dma_buf_put(dmabuf);
+}
+
+static void bad_memory(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	struct page *page = t->bufs[0]->pages[PAGES / 2];
+
+	t->bufs[0]->twice = true;
+	refused(test, dmabuf, -EOPNOTSUPP, map_fd(test, dmabuf, FD, 1, 0));
+	t->bufs[0]->twice = false;
+	SetPageForeign(page);
+	refused(test, dmabuf, -EOPNOTSUPP, map_fd(test, dmabuf, FD, PAGES, 0));
+	ClearPageForeign(page);
+	t->bufs[0]->pages[PAGES / 2] = ZERO_PAGE(0);
+	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), -EOPNOTSUPP);
+	t->bufs[0]->pages[PAGES / 2] = page;
+	expect_unmapped(test, dmabuf);
+
+	/* Nothing was left that would keep it from being mapped. */
+	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+}
+
+static struct dma_fence *add_fence(struct kunit *test, struct dma_buf *dmabuf)
+{
+	struct dma_fence *fence = mock_fence(test, dma_fence_context_alloc(1), 1);
+	int ret;
+
+	dma_resv_lock(dmabuf->resv, NULL);
+	ret = dma_resv_reserve_fences(dmabuf->resv, 1);
+	KUNIT_EXPECT_EQ(test, ret, 0);
+	if (!ret)
+		dma_resv_add_fence(dmabuf->resv, fence, DMA_RESV_USAGE_BOOKKEEP);
+	dma_resv_unlock(dmabuf->resv);
+	return fence;
+}
+
+static void busy_buffer(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	struct dma_buf_attachment *attach;
+	struct dma_fence *fence;
+
+	attach = dma_buf_attach(dmabuf, &t->pdev->dev);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(attach));
+	refused(test, dmabuf, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
+	dma_buf_detach(dmabuf, attach);
+
+	dmabuf->vmapping_counter++;
+	refused(test, dmabuf, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
+	dmabuf->vmapping_counter--;
+
+	get_page(t->bufs[0]->pages[PAGES - 1]);
+	refused(test, dmabuf, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
+	put_page(t->bufs[0]->pages[PAGES - 1]);
+
+	fence = add_fence(test, dmabuf);
+	refused(test, dmabuf, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
+	dma_fence_signal(fence);
+	dma_fence_put(fence);
+
+	expect_unmapped(test, dmabuf);
+	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+}
+
+/* A buffer is mapped once, and a number stands for one mapping at a time. */
+static void mapped_already(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *a = mock_dma_buf(test, 0, PAGES / 2);
+	struct dma_buf *b = mock_dma_buf(test, 1, PAGES / 2);
+
+	get_dma_buf(a);
+	KUNIT_ASSERT_EQ(test, map_fd(test, a, FD, PAGES / 2, 0), 0);
+	KUNIT_EXPECT_EQ(test, map_fd(test, a, FD + 1, PAGES / 2, 0), -EBUSY);
+	KUNIT_EXPECT_EQ(test, map_fd(test, b, FD, PAGES / 2, 0), -EBUSY);
+
+	/* Released, the number may be used again while the first is pending. */
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	KUNIT_EXPECT_EQ(test, map_fd(test, b, FD, PAGES / 2, 0), 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -EBUSY);
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	wait_for_completion(&t->bufs[1]->released);
+	complete(&t->bufs[1]->released);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ETIMEDOUT);
+	dma_buf_put(a);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, LONG_MS), 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ENOENT);
+}
+
+/* Mappings whose end nobody asks for do not pile up. */
+static void ends_are_forgotten(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *a = mock_dma_buf(test, 0, PAGES / 2);
+	struct dma_buf *b = mock_dma_buf(test, 1, PAGES / 2);
+
+	KUNIT_ASSERT_EQ(test, map_fd(test, a, FD, PAGES / 2, 0), 0);
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	wait_for_completion(&t->bufs[0]->released);
+	complete(&t->bufs[0]->released);
+	KUNIT_EXPECT_TRUE(test, list_is_singular(&t->priv->maps));
+	KUNIT_ASSERT_EQ(test, map_fd(test, b, FD, PAGES / 2, 0), 0);
+	KUNIT_EXPECT_TRUE(test, list_is_singular(&t->priv->maps));
+}
+
+/* ------------------------------------------------------------------ */
+/* Each hypercall fails in turn. */
+
+static void expect_rolled_back(struct kunit *test, struct dma_buf *dmabuf, int expected)
+{
+	struct map_test *t = test->priv;
+
+	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), expected);
+	expect_pages(test, t->bufs[0], 0);
+	expect_unmapped(test, dmabuf);
+}
+
+static void decrease_fails(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	t->xen.decrease_max = PAGES - 1;
+	expect_rolled_back(test, dmabuf, -EIO);
+	t->xen.decrease_max = 1;
+	expect_rolled_back(test, dmabuf, -EIO);
+	t->xen.decrease_max = 0;
+	expect_rolled_back(test, dmabuf, -EIO);
+	t->xen.decrease_errno = -EFAULT;
+	expect_rolled_back(test, dmabuf, -EIO);
+	KUNIT_EXPECT_EQ(test, t->xen.maps, 0);
+	KUNIT_EXPECT_EQ(test, t->xen.populates, 2);
+
+	t->xen.decrease_errno = 0;
+	t->xen.decrease_max = PAGES;
+	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+}
+
+static void map_fails(struct kunit *test)
+{
+	static const unsigned int bad[] = {
+		BIT(0), BIT(PAGES / 2), BIT(PAGES - 1), BIT(0) | BIT(PAGES - 1),
+		BIT(PAGES) - 1,
+	};
+	static const struct {
+		s16 status;
+		int err;
+	} errors[] = {
+		{ GNTST_bad_gntref, -EINVAL },
+		{ GNTST_bad_domain, -EINVAL },
+		{ GNTST_no_device_space, -ENOSPC },
+		{ GNTST_general_error, -EIO },
+		{ GNTST_permission_denied, -EIO },
+		{ GNTST_eagain, -EIO },
+	};
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	unsigned int i, k;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		for (k = 0; k < ARRAY_SIZE(errors); k++) {
+			t->xen.map_bad = bad[i];
+			t->xen.map_status = errors[k].status;
+			expect_rolled_back(test, dmabuf, errors[k].err);
+		}
+	}
+	t->xen.map_bad = 0;
+	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+}
+
+/* The pages of @lost have one reference more and @content; the others are restored. */
+static void expect_lost(struct kunit *test, unsigned int lost, u8 content)
+{
+	struct map_test *t = test->priv;
+	struct mock_buf *buf = t->bufs[0];
+	unsigned int i;
+
+	for (i = 0; i < PAGES; i++) {
+		bool gone = lost & BIT(i);
+
+		KUNIT_EXPECT_EQ(test, page_count(buf->pages[i]), gone ? 2 : 1);
+		KUNIT_EXPECT_TRUE(test, page_is(buf->pages[i], gone ? content : 0));
+		/* No hypervisor holds it: the test gives it back. */
+		if (gone && page_count(buf->pages[i]) == 2)
+			put_page(buf->pages[i]);
+	}
+}
+
+static void populate_fails_in_map(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	t->xen.map_bad = BIT(3);
+	t->xen.map_status = GNTST_bad_gntref;
+	t->xen.populate_max = PAGES - 1;
+	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), -EIO);
+	expect_lost(test, BIT(PAGES - 1), HOLE);
+	expect_unmapped(test, dmabuf);
+	dma_buf_put(dmabuf);
+}
+
+static void unmap_fails_in_map(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	t->xen.map_bad = BIT(3);
+	t->xen.map_status = GNTST_bad_gntref;
+	t->xen.unmap_bad = BIT(1);
+	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), -EIO);
+	expect_lost(test, BIT(1), FOREIGN);
+	expect_unmapped(test, dmabuf);
+	dma_buf_put(dmabuf);
+}
+
+static void end_with_losses(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, LONG_MS), -EIO);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ENOENT);
+}
+
+static void populate_fails_at_release(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	t->xen.populate_max = PAGES - 2;
+	end_with_losses(test);
+	expect_lost(test, BIT(PAGES - 1) | BIT(PAGES - 2), HOLE);
+}
+
+static void populate_gives_nothing(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	t->xen.populate_errno = -EPERM;
+	end_with_losses(test);
+	expect_lost(test, BIT(PAGES) - 1, HOLE);
+}
+
+static void unmap_fails_at_release(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	t->xen.unmap_bad = BIT(0) | BIT(PAGES - 1);
+	end_with_losses(test);
+	expect_lost(test, BIT(0) | BIT(PAGES - 1), FOREIGN);
+}
+
+/* ------------------------------------------------------------------ */
+/* Others who are late. */
+
+/* Somebody keeps a page beyond the end: that page is lost, the others are not. */
+static void page_in_use_for_ever(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	struct page *page = t->bufs[0]->pages[2];
+
+	t->xen.backend.unmap_ms = 100;
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	get_page(page);
+	end_with_losses(test);
+	put_page(page);
+	expect_lost(test, BIT(2), FOREIGN);
+}
+
+struct late {
+	struct delayed_work work;
+	struct page *page;
+	struct dma_fence *fence;
+};
+
+static void late_work(struct work_struct *work)
+{
+	struct late *late = container_of(to_delayed_work(work), struct late, work);
+
+	if (late->page)
+		put_page(late->page);
+	if (late->fence)
+		dma_fence_signal(late->fence);
+}
+
+static void page_in_use_for_a_while(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	struct late late = { .page = t->bufs[0]->pages[2] };
+
+	INIT_DELAYED_WORK_ONSTACK(&late.work, late_work);
+	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	get_page(late.page);
+	schedule_delayed_work(&late.work, msecs_to_jiffies(200));
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 50), -ETIMEDOUT);
+	KUNIT_EXPECT_EQ(test, t->xen.unmaps, 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, LONG_MS), 0);
+	flush_delayed_work(&late.work);
+	destroy_delayed_work_on_stack(&late.work);
+	expect_pages(test, t->bufs[0], 0);
+}
+
+/* A device is still at work when the last reference goes. */
+static void fence_pending_at_release(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	struct late late = { };
+
+	INIT_DELAYED_WORK_ONSTACK(&late.work, late_work);
+	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	late.fence = add_fence(test, dmabuf);
+	schedule_delayed_work(&late.work, msecs_to_jiffies(200));
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 50), -ETIMEDOUT);
+	KUNIT_EXPECT_EQ(test, t->xen.unmaps, 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, LONG_MS), 0);
+	flush_delayed_work(&late.work);
+	destroy_delayed_work_on_stack(&late.work);
+	dma_fence_put(late.fence);
+	expect_pages(test, t->bufs[0], 0);
+}
+
+static void fence_never_signals(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	struct dma_fence *fence;
+
+	t->xen.backend.fence_ms = 50;
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	fence = add_fence(test, dmabuf);
+	end_with_losses(test);
+	KUNIT_EXPECT_EQ(test, t->xen.unmaps, 0);
+	expect_lost(test, BIT(PAGES) - 1, FOREIGN);
+	dma_fence_signal(fence);
+	dma_fence_put(fence);
+}
+
+/* The gntdev file is closed first: that is a release, and nobody waits. */
+static void closed_before_the_buffer(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	KUNIT_ASSERT_EQ(test, map_buf(test, dmabuf), 0);
+	gntdev_map_close(t->priv);
+	t->priv = NULL;
+	expect_pages(test, t->bufs[0], FOREIGN);
+	dma_buf_put(dmabuf);
+	wait_for_completion(&t->bufs[0]->released);
+	complete(&t->bufs[0]->released);
+	expect_pages(test, t->bufs[0], 0);
+}
+
+/* ------------------------------------------------------------------ */
+/* Several at once. */
+
+struct waiter {
+	struct kunit *test;
+	struct task_struct *task;
+	struct completion started;
+	u32 ms;
+	int ret;
+};
+
+static int waiter_thread(void *data)
+{
+	struct waiter *w = data;
+
+	allow_signal(SIGUSR1);
+	complete(&w->started);
+	w->ret = wait_ms(w->test, w->ms);
+	flush_signals(current);
+	while (!kthread_should_stop())
+		usleep_range(1000, 2000);
+	return 0;
+}
+
+static void waiter_start(struct kunit *test, struct waiter *w, u32 ms)
+{
+	w->test = test;
+	w->ms = ms;
+	w->ret = 1;
+	init_completion(&w->started);
+	w->task = kthread_run(waiter_thread, w, "gntdev-map-waiter");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(w->task));
+	wait_for_completion(&w->started);
+}
+
+static void all_waiters_wake(struct kunit *test)
+{
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	struct waiter w[4];
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, map_buf(test, dmabuf), 0);
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	for (i = 0; i < ARRAY_SIZE(w); i++)
+		waiter_start(test, &w[i], i ? U32_MAX : LONG_MS);
+	msleep(100);
+	for (i = 0; i < ARRAY_SIZE(w); i++)
+		KUNIT_EXPECT_EQ(test, READ_ONCE(w[i].ret), 1);
+
+	send_sig(SIGUSR1, w[1].task, 1);
+	kthread_stop(w[1].task);
+	KUNIT_EXPECT_EQ(test, w[1].ret, -EINTR);
+
+	dma_buf_put(dmabuf);
+	for (i = 0; i < ARRAY_SIZE(w); i++) {
+		if (i == 1)
+			continue;
+		kthread_stop(w[i].task);
+		KUNIT_EXPECT_EQ(test, w[i].ret, 0);
+	}
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ENOENT);
+}
+
+struct mapper {
+	struct kunit *test;
+	struct task_struct *task;
+	struct dma_buf *dmabuf;
+	struct completion *go;
+	u32 fd;
+	int ret;
+};
+
+static int mapper_thread(void *data)
+{
+	struct mapper *m = data;
+
+	wait_for_completion(m->go);
+	get_dma_buf(m->dmabuf);
+	m->ret = map_fd(m->test, m->dmabuf, m->fd, PAGES, 0);
+	if (m->ret)
+		dma_buf_put(m->dmabuf);
+	while (!kthread_should_stop())
+		usleep_range(1000, 2000);
+	return 0;
+}
+
+/* Of many who map one buffer at the same time one succeeds. */
+static void one_mapper_wins(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	DECLARE_COMPLETION_ONSTACK(go);
+	struct mapper m[8];
+	unsigned int i, won = 0;
+
+	for (i = 0; i < ARRAY_SIZE(m); i++) {
+		m[i] = (struct mapper){ .test = test, .dmabuf = dmabuf, .go = &go,
+					.fd = FD + i };
+		m[i].task = kthread_run(mapper_thread, &m[i], "gntdev-mapper");
+		KUNIT_ASSERT_FALSE(test, IS_ERR(m[i].task));
+	}
+	complete_all(&go);
+	for (i = 0; i < ARRAY_SIZE(m); i++) {
+		kthread_stop(m[i].task);
+		if (!m[i].ret)
+			won++;
+		else
+			KUNIT_EXPECT_EQ(test, m[i].ret, -EBUSY);
+	}
+	KUNIT_EXPECT_EQ(test, won, 1U);
+	KUNIT_EXPECT_EQ(test, t->xen.decreases, 1);
+	dma_buf_put(dmabuf);
+}
+
+static struct kunit_case map_test_cases[] = {
+	KUNIT_CASE(life),
+	KUNIT_CASE(part_of_a_buffer),
+	KUNIT_CASE(bad_arguments),
+	KUNIT_CASE(bad_memory),
+	KUNIT_CASE(busy_buffer),
+	KUNIT_CASE(mapped_already),
+	KUNIT_CASE(ends_are_forgotten),
+	KUNIT_CASE(decrease_fails),
+	KUNIT_CASE(map_fails),
+	KUNIT_CASE(populate_fails_in_map),
+	KUNIT_CASE(unmap_fails_in_map),
+	KUNIT_CASE(populate_fails_at_release),
+	KUNIT_CASE(populate_gives_nothing),
+	KUNIT_CASE(unmap_fails_at_release),
+	KUNIT_CASE(page_in_use_for_ever),
+	KUNIT_CASE(page_in_use_for_a_while),
+	KUNIT_CASE(fence_pending_at_release),
+	KUNIT_CASE(fence_never_signals),
+	KUNIT_CASE(closed_before_the_buffer),
+	KUNIT_CASE(all_waiters_wake),
+	KUNIT_CASE(one_mapper_wins),
+	{}
+};
+
+static struct kunit_suite map_test_suite = {
+	.name = "gntdev_dmabuf_map",
+	.init = map_test_init,
+	.exit = map_test_exit,
+	.test_cases = map_test_cases,
+};
+
+kunit_test_suite(map_test_suite);
+
+/* The driver's own is in a module that needs Xen. */
+bool gntdev_test_page_count(unsigned int count)
+{
+	return !count;
+}
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("KUnit tests of grants mapped into a dma-buf");
+MODULE_IMPORT_NS("DMA_BUF");

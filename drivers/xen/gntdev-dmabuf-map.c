@@ -1,0 +1,1266 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Grant references mapped into a dma-buf that another driver exported.
+ *
+ * The pages of a buffer change their owner twice, always all of those that were
+ * asked for, and never while somebody can look:
+ *
+ *   own -> hole -> foreign   when MAP_REFS_TO_BUF has found the buffer idle,
+ *                            under the locks that keep it so
+ *   foreign -> hole -> own   when the last reference to the buffer is gone, in
+ *                            the dma-buf's release notifier, or at once if the
+ *                            first way fails in its middle
+ *
+ * A page for which the second way fails is lost: it gets a reference that nobody
+ * drops, so that neither its exporter nor the page allocator use it again.
+ *
+ * A mapping is a struct gntdev_map. It is found by the file descriptor number
+ * of its buffer in the list of the gntdev file that made it, and is owned by
+ * that list and by the release notifier, so that it outlives the file. What it
+ * holds of the buffer:
+ *
+ *   a reference to the file     until RELEASE, or the gntdev file is closed
+ *   an attachment, mapped       until the notifier has run: the exporter may
+ *                               not move or free the pages
+ *
+ * The one rule: nobody may touch a hole. On arm64 that is an abort. Hence the
+ * memory is cleared before it is given back and after it has come back, and
+ * pages that are in the page cache, which have users that no dma-buf knows of,
+ * are locked and unmapped from user space from before they are a hole until
+ * after.
+ *
+ * Locks, outer to inner: map_mutex, the buffer's reservation object, i_mmap of
+ * the buffer's file, locks of pages (trylock only). priv->lock guards the list
+ * of a file and is never held together with these; gntdev_map.lock is innermost.
+ */
+
+#define pr_fmt(fmt) "xen:" KBUILD_MODNAME ": " fmt
+
+#include <linux/backing-dev.h>
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/dma-buf.h>
+#include <linux/dma-buf-release.h>
+#include <linux/dma-map-ops.h>
+#include <linux/dma-resv.h>
+#include <linux/eventfd.h>
+#include <linux/highmem.h>
+#include <linux/kref.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/platform_device.h>
+#include <linux/scatterlist.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/uaccess.h>
+
+#include <xen/grant_table.h>
+#include <xen/gntdev.h>
+#include <xen/mem-reservation.h>
+#include <xen/page.h>
+#include <xen/xen.h>
+
+#include "gntdev-common.h"
+#include "gntdev-dmabuf-map.h"
+
+/* Eventfds that one mapping may have. */
+#define GNTDEV_MAP_EVENTS	16
+/* How long the page locks are held for other users of the pages to go. */
+#define GNTDEV_MAP_SETTLE_MS	20
+/* No grant handle is this one: INVALID_GRANT_HANDLE, which 5.10 has not. */
+#define GNTDEV_MAP_NO_HANDLE	(~(grant_handle_t)0)
+
+/* Who owns what is behind a page of the buffer. */
+enum gntdev_map_owner {
+	GNTDEV_MAP_OWN,		/* memory of this domain */
+	GNTDEV_MAP_HOLE,	/* nothing is there */
+	GNTDEV_MAP_FOREIGN,	/* memory of the other domain */
+	GNTDEV_MAP_LOST,	/* one of the latter two, for ever */
+};
+
+/**
+ * struct gntdev_map_priv - the mappings of an open gntdev file
+ * @lock: guards @maps and the released flag of what is in it
+ * @maps: &struct gntdev_map whose end was not reported yet
+ * @backend: the hypervisor
+ * @dev: what buffers are attached to
+ */
+struct gntdev_map_priv {
+	struct mutex lock;	/* of @maps */
+	struct list_head maps;
+	const struct gntdev_map_backend *backend;
+	struct device *dev;
+};
+
+/**
+ * struct gntdev_map_event - an eventfd that waits for mappings to be undone
+ * @pending: how many of them are not, and one for whoever sets it up
+ * @ctx: signaled when there are none
+ */
+struct gntdev_map_event {
+	refcount_t pending;
+	struct eventfd_ctx *ctx;
+};
+
+struct gntdev_map_event_link {
+	struct list_head next;
+	struct gntdev_map_event *event;
+};
+
+/**
+ * struct gntdev_map - grants mapped into a dma-buf
+ * @kref: one reference for the list that it is in, one for @notifier
+ * @next: in &gntdev_map_priv.maps
+ * @fd: what the buffer's file descriptor was
+ * @released: the reference to the buffer is dropped
+ * @done: the buffer has its memory back; @result is valid
+ * @result: zero, or -EIO if a page was lost
+ * @lock: guards @events against @done
+ * @events: &struct gntdev_map_event_link to signal when @done
+ * @nr_events: how many there are
+ * @backend: the hypervisor
+ * @dmabuf: the buffer
+ * @attach: keeps the exporter from moving the pages
+ * @sgt: mapping of @attach
+ * @notifier: called when the last reference to the buffer is gone
+ * @domid: the domain that granted
+ * @count: number of pages, and size of the arrays, which go with the pages
+ * @pages: the first pages of the buffer
+ * @owner: &enum gntdev_map_owner of each
+ * @cached: whether each is in the page cache
+ * @base: page_count() of each that only the page cache and the exporter use
+ * @map_ops: for the mapping only
+ * @handles: what the hypervisor calls each mapping
+ * @batch: the pages of a batch of operations, by their index in @pages
+ * @batch_pages: the same as pages
+ * @batch_base: their base counts
+ * @frames: their frame numbers
+ * @unmap_ops: their operations
+ */
+struct gntdev_map {
+	struct kref kref;
+	struct list_head next;
+	u32 fd;
+	bool released;
+	struct completion done;
+	int result;
+	spinlock_t lock;	/* of @events */
+	struct list_head events;
+	unsigned int nr_events;
+
+	const struct gntdev_map_backend *backend;
+	struct dma_buf *dmabuf;
+	struct dma_buf_attachment *attach;
+	struct sg_table *sgt;
+	struct dma_buf_release_notifier notifier;
+
+	domid_t domid;
+	unsigned int count;
+	struct page **pages;
+	u8 *owner;
+	bool *cached;
+	unsigned int *base;
+	struct gnttab_map_grant_ref *map_ops;
+	grant_handle_t *handles;
+	unsigned int *batch;
+	struct page **batch_pages;
+	unsigned int *batch_base;
+	xen_pfn_t *frames;
+	struct gnttab_unmap_grant_ref *unmap_ops;
+};
+
+/* Serialises the attempts to map, so that of two for one buffer one succeeds. */
+static DEFINE_MUTEX(map_mutex);
+
+/* ------------------------------------------------------------------ */
+/* The hypervisor. */
+
+static int gntdev_map_xen_decrease(unsigned int nr, xen_pfn_t *frames)
+{
+	return xenmem_reservation_decrease(nr, frames);
+}
+
+static int gntdev_map_xen_populate(unsigned int nr, xen_pfn_t *frames)
+{
+	return xenmem_reservation_increase(nr, frames);
+}
+
+static const struct gntdev_map_backend gntdev_map_xen = {
+	.decrease = gntdev_map_xen_decrease,
+	.populate = gntdev_map_xen_populate,
+	.map = gnttab_map_refs_held,
+	.unmap = gnttab_unmap_refs_held,
+	.fence_ms = 10000,
+	.unmap_ms = 5000,
+};
+
+/* ------------------------------------------------------------------ */
+/*
+ * The device that buffers are attached to. It is no device: its "bus addresses"
+ * are the physical addresses of the pages that an exporter maps for it. That is
+ * how the pages become known without looking into a scatterlist that is the
+ * exporter's, and why nothing is bounced, no cache is touched when the mapping
+ * goes, and memory without pages is refused.
+ */
+
+static dma_addr_t gntdev_map_dma_map_phys(struct device *dev, phys_addr_t phys,
+					  size_t size, enum dma_data_direction dir,
+					  unsigned long attrs)
+{
+	if (attrs & DMA_ATTR_MMIO)
+		return DMA_MAPPING_ERROR;
+	return phys;
+}
+
+static int gntdev_map_dma_map_sg(struct device *dev, struct scatterlist *sgl,
+				 int nents, enum dma_data_direction dir,
+				 unsigned long attrs)
+{
+	struct scatterlist *sg;
+	int i;
+
+	for_each_sg(sgl, sg, nents, i) {
+		sg_dma_address(sg) = sg_phys(sg);
+		sg_dma_len(sg) = sg->length;
+	}
+	return nents;
+}
+
+static const struct dma_map_ops gntdev_map_dma_ops = {
+	.map_phys = gntdev_map_dma_map_phys,
+	.map_sg = gntdev_map_dma_map_sg,
+};
+
+static struct platform_device *gntdev_map_device_create(const char *name)
+{
+	struct platform_device *pdev;
+
+	pdev = platform_device_register_simple(name, PLATFORM_DEVID_NONE, NULL, 0);
+	if (IS_ERR(pdev))
+		return pdev;
+	set_dma_ops(&pdev->dev, &gntdev_map_dma_ops);
+	dma_coerce_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
+	dma_set_max_seg_size(&pdev->dev, UINT_MAX);
+	return pdev;
+}
+
+/* ------------------------------------------------------------------ */
+/* A mapping and its memory. */
+
+static void gntdev_map_free_arrays(struct gntdev_map *map)
+{
+	kvfree(map->pages);
+	kvfree(map->owner);
+	kvfree(map->cached);
+	kvfree(map->base);
+	kvfree(map->map_ops);
+	kvfree(map->handles);
+	kvfree(map->batch);
+	kvfree(map->batch_pages);
+	kvfree(map->batch_base);
+	kvfree(map->frames);
+	kvfree(map->unmap_ops);
+	map->pages = NULL;
+	map->owner = NULL;
+	map->cached = NULL;
+	map->base = NULL;
+	map->map_ops = NULL;
+	map->handles = NULL;
+	map->batch = NULL;
+	map->batch_pages = NULL;
+	map->batch_base = NULL;
+	map->frames = NULL;
+	map->unmap_ops = NULL;
+}
+
+static void gntdev_map_free(struct kref *kref)
+{
+	struct gntdev_map *map = container_of(kref, struct gntdev_map, kref);
+
+	gntdev_map_free_arrays(map);
+	kfree(map);
+}
+
+static void gntdev_map_put(struct gntdev_map *map)
+{
+	kref_put(&map->kref, gntdev_map_free);
+}
+
+static void *gntdev_map_array(unsigned int count, size_t size)
+{
+	return kvcalloc(count, size, GFP_KERNEL_ACCOUNT);
+}
+
+static struct gntdev_map *gntdev_map_alloc(const struct gntdev_map_priv *priv,
+					   u32 fd, domid_t domid,
+					   unsigned int count)
+{
+	struct gntdev_map *map;
+
+	map = kzalloc(sizeof(*map), GFP_KERNEL_ACCOUNT);
+	if (!map)
+		return NULL;
+	kref_init(&map->kref);
+	init_completion(&map->done);
+	spin_lock_init(&map->lock);
+	INIT_LIST_HEAD(&map->events);
+	map->fd = fd;
+	map->domid = domid;
+	map->backend = priv->backend;
+	map->count = count;
+	map->pages = gntdev_map_array(count, sizeof(*map->pages));
+	map->owner = gntdev_map_array(count, sizeof(*map->owner));
+	map->cached = gntdev_map_array(count, sizeof(*map->cached));
+	map->base = gntdev_map_array(count, sizeof(*map->base));
+	map->map_ops = gntdev_map_array(count, sizeof(*map->map_ops));
+	map->handles = gntdev_map_array(count, sizeof(*map->handles));
+	map->batch = gntdev_map_array(count, sizeof(*map->batch));
+	map->batch_pages = gntdev_map_array(count, sizeof(*map->batch_pages));
+	map->batch_base = gntdev_map_array(count, sizeof(*map->batch_base));
+	map->frames = gntdev_map_array(count, sizeof(*map->frames));
+	map->unmap_ops = gntdev_map_array(count, sizeof(*map->unmap_ops));
+	if (!map->pages || !map->owner || !map->cached || !map->base ||
+	    !map->map_ops || !map->handles || !map->batch ||
+	    !map->batch_pages || !map->batch_base || !map->frames ||
+	    !map->unmap_ops) {
+		gntdev_map_put(map);
+		return NULL;
+	}
+	return map;
+}
+
+/* ------------------------------------------------------------------ */
+/* Which pages a buffer has, and whether they may be replaced. */
+
+static struct address_space *gntdev_map_page_cache(struct page *page)
+{
+	return folio_mapping(page_folio(page));
+}
+
+static bool gntdev_map_page_mapped(struct page *page)
+{
+	return folio_mapped(page_folio(page));
+}
+
+/* Take a page of the page cache away from whoever has mapped its file. */
+static void gntdev_map_zap(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+	struct address_space *mapping = folio_mapping(folio);
+
+	if (mapping && folio_mapped(folio))
+		unmap_mapping_range(mapping, (loff_t)folio->index << PAGE_SHIFT,
+				    PAGE_SIZE, 0);
+}
+
+/* Ordinary memory of this domain, of which it can be told who uses it. */
+static struct page *gntdev_map_usable_page(unsigned long pfn)
+{
+	struct address_space *mapping;
+	struct page *page;
+
+	if (!pfn_valid(pfn))
+		return NULL;
+	page = pfn_to_online_page(pfn);
+	if (!page || is_zone_device_page(page) || PageReserved(page) ||
+	    PageHighMem(page) || PageSlab(page) || PageOffline(page) ||
+	    PageHWPoison(page) || PageAnon(page) || PagePrivate(page))
+		return NULL;
+	/* Granted by another domain: on arm64 that is on record. */
+	if (pfn_to_bfn(pfn) != pfn)
+		return NULL;
+	mapping = gntdev_map_page_cache(page);
+	if (mapping) {
+		if (PageCompound(page) || mapping_can_writeback(mapping))
+			return NULL;
+	} else if (!PageCompound(page) && PageForeign(page)) {
+		return NULL;
+	}
+	return page;
+}
+
+/*
+ * The page_count() of a page that only the exporter holds, and the page cache if
+ * it is in there. An exporter holds pages that it allocated by the one reference
+ * that they came with, and pages of the page cache by one more, or pins them as
+ * memfd_pin_folios() does.
+ */
+static unsigned int gntdev_map_idle_count(struct page *page)
+{
+	if (!gntdev_map_page_cache(page))
+		return 1;
+	return page_count(page) > GUP_PIN_COUNTING_BIAS ?
+	       1 + GUP_PIN_COUNTING_BIAS : 2;
+}
+
+static int gntdev_map_cmp_pfn(const void *a, const void *b)
+{
+	unsigned long x = *(const unsigned long *)a;
+	unsigned long y = *(const unsigned long *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* All pages of a buffer, also those that are not replaced: none comes twice. */
+static int gntdev_map_collect(struct gntdev_map *map, u32 data_ofs)
+{
+	size_t size = map->dmabuf->size;
+	unsigned long total, n = 0, k, *pfns;
+	struct scatterlist *sg;
+	bool ended = false;
+	struct page *page;
+	int i, ret = -EOPNOTSUPP;
+
+	if (data_ofs >= PAGE_SIZE || size > SIZE_MAX - PAGE_SIZE - data_ofs)
+		return -EINVAL;
+	total = PAGE_ALIGN(data_ofs + size) >> PAGE_SHIFT;
+	if (map->count > total)
+		return -EINVAL;
+	pfns = kvmalloc_array(total, sizeof(*pfns), GFP_KERNEL_ACCOUNT);
+	if (!pfns)
+		return -ENOMEM;
+
+	for_each_sgtable_dma_sg(map->sgt, sg, i) {
+		dma_addr_t addr = sg_dma_address(sg);
+		dma_addr_t end = addr + sg_dma_len(sg);
+
+		if (!i && offset_in_page(addr) != data_ofs) {
+			ret = -EINVAL;
+			goto out;
+		}
+		/* Entries meet at the borders of pages, or pages come twice. */
+		if (ended || (i && offset_in_page(addr)))
+			goto out;
+		ended = offset_in_page(end);
+		for (addr -= offset_in_page(addr); addr < end && n < total;
+		     addr += PAGE_SIZE)
+			pfns[n++] = PHYS_PFN(addr);
+		if (n == total)
+			break;
+	}
+	if (n < total)
+		goto out;
+
+	for (n = 0; n < total; n++) {
+		page = gntdev_map_usable_page(pfns[n]);
+		if (!page)
+			goto out;
+		if (n < map->count) {
+			map->pages[n] = page;
+			map->cached[n] = gntdev_map_page_cache(page);
+			map->base[n] = gntdev_map_idle_count(page);
+		}
+		cond_resched();
+	}
+	sort(pfns, total, sizeof(*pfns), gntdev_map_cmp_pfn, NULL);
+	for (k = 1; k < total; k++)
+		if (pfns[k] == pfns[k - 1])
+			goto out;
+	ret = 0;
+out:
+	kvfree(pfns);
+	return ret;
+}
+
+/*
+ * Pages of the page cache have users that no dma-buf knows of: readers and
+ * mappers of the file. Before they look into a page they take a reference to it
+ * and its lock.
+ */
+static void gntdev_map_unlock_pages(struct gntdev_map *map, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		if (map->cached[i])
+			unlock_page(map->pages[i]);
+}
+
+static bool gntdev_map_trylock_pages(struct gntdev_map *map)
+{
+	unsigned int i;
+
+	for (i = 0; i < map->count; i++) {
+		if (map->cached[i] && !trylock_page(map->pages[i])) {
+			gntdev_map_unlock_pages(map, i);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* The caller has locked the pages. */
+static bool gntdev_map_pages_idle(struct gntdev_map *map)
+{
+	unsigned int i;
+
+	for (i = 0; i < map->count; i++) {
+		struct page *page = map->pages[i];
+
+		if (map->cached[i] != !!gntdev_map_page_cache(page) ||
+		    page_count(page) != map->base[i] ||
+		    gntdev_map_page_mapped(page))
+			return false;
+	}
+	return true;
+}
+
+/* The caller holds the locks that keep it so: see gntdev_map_lock_buf(). */
+static bool gntdev_map_buf_idle(struct gntdev_map *map)
+{
+	struct dma_buf *dmabuf = map->dmabuf;
+
+	return list_is_singular(&dmabuf->attachments) &&
+	       !dmabuf->vmapping_counter &&
+	       !mapping_mapped(dmabuf->file->f_mapping) &&
+	       dma_resv_test_signaled(dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP);
+}
+
+/*
+ * Keep everybody from attaching to the buffer, mapping it into the kernel or
+ * adding fences, and from completing an mmap() of it: that makes entries of page
+ * tables before the range is on record.
+ */
+static int gntdev_map_lock_buf(struct dma_buf *dmabuf)
+{
+	int ret;
+
+	ret = dma_resv_lock_interruptible(dmabuf->resv, NULL);
+	if (ret)
+		return ret;
+	i_mmap_lock_write(dmabuf->file->f_mapping);
+	return 0;
+}
+
+static void gntdev_map_unlock_buf(struct dma_buf *dmabuf)
+{
+	i_mmap_unlock_write(dmabuf->file->f_mapping);
+	dma_resv_unlock(dmabuf->resv);
+}
+
+/* ------------------------------------------------------------------ */
+/* Changes of owner. */
+
+static void gntdev_map_clear(struct page *page)
+{
+	clear_highpage(page);
+	cond_resched();
+}
+
+static void gntdev_map_lose(struct gntdev_map *map, unsigned int i)
+{
+	/* Nobody drops this reference. */
+	get_page(map->pages[i]);
+	map->owner[i] = GNTDEV_MAP_LOST;
+	map->result = -EIO;
+}
+
+static void gntdev_map_report_lost(struct gntdev_map *map)
+{
+	unsigned int i, lost = 0;
+
+	for (i = 0; i < map->count; i++)
+		lost += map->owner[i] == GNTDEV_MAP_LOST;
+	if (lost)
+		pr_err("%u of %u pages of a dma-buf, granted by domain %u, could not be restored and are lost\n",
+		       lost, map->count, map->domid);
+}
+
+/* Put own memory, zeroed, into all holes. */
+static void gntdev_map_fill(struct gntdev_map *map)
+{
+	unsigned int i, n = 0;
+	int filled;
+
+	for (i = 0; i < map->count; i++) {
+		if (map->owner[i] != GNTDEV_MAP_HOLE)
+			continue;
+		map->batch[n] = i;
+		map->frames[n++] = page_to_xen_pfn(map->pages[i]);
+	}
+	if (!n)
+		return;
+	filled = max(map->backend->populate(n, map->frames), 0);
+	for (i = 0; i < n; i++) {
+		if (i < filled) {
+			gntdev_map_clear(map->pages[map->batch[i]]);
+			map->owner[map->batch[i]] = GNTDEV_MAP_OWN;
+		} else {
+			gntdev_map_lose(map, map->batch[i]);
+		}
+	}
+}
+
+/* Give the memory of all pages back, leaving holes. */
+static int gntdev_map_empty(struct gntdev_map *map)
+{
+	unsigned int i;
+	int emptied;
+
+	for (i = 0; i < map->count; i++) {
+		/* Whoever gets the memory next need not know what was in it. */
+		gntdev_map_clear(map->pages[i]);
+		map->frames[i] = xen_page_to_gfn(map->pages[i]);
+	}
+	emptied = map->backend->decrease(map->count, map->frames);
+	for (i = 0; (int)i < emptied; i++)
+		map->owner[i] = GNTDEV_MAP_HOLE;
+	return emptied == (int)map->count ? 0 : -EIO;
+}
+
+static int gntdev_map_errno(const struct gnttab_map_grant_ref *op)
+{
+	switch (op->status) {
+	case GNTST_okay:
+		return 0;
+	case GNTST_bad_domain:
+	case GNTST_bad_gntref:
+		return -EINVAL;
+	case GNTST_no_device_space:
+		return -ENOSPC;
+	default:
+		return -EIO;
+	}
+}
+
+/* Map the grants over the holes. The error is that of the first that fails. */
+static int gntdev_map_grants(struct gntdev_map *map, const u32 *refs)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < map->count; i++) {
+		struct gnttab_map_grant_ref *op = &map->map_ops[i];
+
+		gnttab_set_map_op(op, (unsigned long)page_address(map->pages[i]),
+				  GNTMAP_host_map, refs[i], map->domid);
+		op->handle = GNTDEV_MAP_NO_HANDLE;
+		op->status = GNTST_general_error;
+	}
+	map->backend->map(map->map_ops, map->pages, map->count);
+	for (i = 0; i < map->count; i++) {
+		struct gnttab_map_grant_ref *op = &map->map_ops[i];
+
+		if (op->status == GNTST_okay) {
+			map->handles[i] = op->handle;
+			map->owner[i] = GNTDEV_MAP_FOREIGN;
+		} else if (!ret) {
+			ret = gntdev_map_errno(op);
+		}
+	}
+	return ret;
+}
+
+static void gntdev_map_add_to_batch(struct gntdev_map *map, unsigned int n,
+				    unsigned int i, unsigned int base)
+{
+	map->batch[n] = i;
+	map->batch_pages[n] = map->pages[i];
+	map->batch_base[n] = base;
+	gnttab_set_unmap_op(&map->unmap_ops[n],
+			    (unsigned long)page_address(map->pages[i]),
+			    GNTMAP_host_map, map->handles[i]);
+	map->unmap_ops[n].status = GNTST_general_error;
+}
+
+/*
+ * Unmap a batch and restore its pages. Returns -ETIMEDOUT, with nothing
+ * changed, if the pages are in use after @timeout jiffies.
+ */
+static int gntdev_map_restore_batch(struct gntdev_map *map, unsigned int n,
+				    unsigned long timeout)
+{
+	unsigned int k;
+
+	if (n && map->backend->unmap(map->unmap_ops, map->batch_pages,
+				     map->batch_base, n, timeout) == -ETIMEDOUT)
+		return -ETIMEDOUT;
+	for (k = 0; k < n; k++) {
+		if (map->unmap_ops[k].status == GNTST_okay)
+			map->owner[map->batch[k]] = GNTDEV_MAP_HOLE;
+		else
+			gntdev_map_lose(map, map->batch[k]);
+	}
+	gntdev_map_fill(map);
+	return 0;
+}
+
+/* Back to own memory in the middle of MAP: nobody sees the pages, do not wait. */
+static void gntdev_map_roll_back(struct gntdev_map *map)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < map->count; i++)
+		if (map->owner[i] == GNTDEV_MAP_FOREIGN)
+			gntdev_map_add_to_batch(map, n++, i, UINT_MAX);
+	gntdev_map_restore_batch(map, n, 0);
+	gntdev_map_report_lost(map);
+}
+
+/*
+ * One attempt to unmap and restore the pages that are the other domain's: all,
+ * or with @partly those that nobody uses. Returns false if there is something
+ * left to do.
+ */
+static bool gntdev_map_try_restore(struct gntdev_map *map, bool partly)
+{
+	unsigned int i, k, n = 0;
+	bool all = true;
+
+	for (i = 0; i < map->count; i++) {
+		struct page *page = map->pages[i];
+
+		if (map->owner[i] != GNTDEV_MAP_FOREIGN)
+			continue;
+		if (map->cached[i]) {
+			if (!trylock_page(page)) {
+				all = false;
+				if (partly)
+					continue;
+				break;
+			}
+			gntdev_map_zap(page);
+		}
+		if (partly && page_count(page) > map->base[i]) {
+			all = false;
+			if (map->cached[i])
+				unlock_page(page);
+			continue;
+		}
+		gntdev_map_add_to_batch(map, n++, i, map->base[i]);
+		cond_resched();
+	}
+	if (all || partly)
+		if (gntdev_map_restore_batch(map, n,
+					     msecs_to_jiffies(GNTDEV_MAP_SETTLE_MS)))
+			all = false;
+	for (k = 0; k < n; k++)
+		if (map->cached[map->batch[k]])
+			unlock_page(map->batch_pages[k]);
+	return all;
+}
+
+static void gntdev_map_restore(struct gntdev_map *map)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(map->backend->unmap_ms);
+	unsigned int i;
+
+	while (!gntdev_map_try_restore(map, false)) {
+		if (time_after_eq(jiffies, end)) {
+			gntdev_map_try_restore(map, true);
+			break;
+		}
+		msleep(GNTDEV_MAP_SETTLE_MS);
+	}
+	for (i = 0; i < map->count; i++)
+		if (map->owner[i] == GNTDEV_MAP_FOREIGN)
+			gntdev_map_lose(map, i);
+}
+
+/* ------------------------------------------------------------------ */
+/* The end of a mapping. */
+
+static void gntdev_map_event_put(struct gntdev_map_event *event)
+{
+	if (!refcount_dec_and_test(&event->pending))
+		return;
+	eventfd_signal(event->ctx);
+	eventfd_ctx_put(event->ctx);
+	kfree(event);
+}
+
+static void gntdev_map_finish(struct gntdev_map *map)
+{
+	struct gntdev_map_event_link *link, *next;
+	LIST_HEAD(events);
+
+	gntdev_map_report_lost(map);
+	gntdev_map_free_arrays(map);
+
+	spin_lock(&map->lock);
+	list_splice_init(&map->events, &events);
+	complete_all(&map->done);
+	spin_unlock(&map->lock);
+
+	list_for_each_entry_safe(link, next, &events, next) {
+		gntdev_map_event_put(link->event);
+		kfree(link);
+	}
+}
+
+static void gntdev_map_detach(struct gntdev_map *map)
+{
+	if (map->sgt)
+		dma_buf_unmap_attachment_unlocked(map->attach, map->sgt,
+						  DMA_TO_DEVICE);
+	dma_buf_detach(map->dmabuf, map->attach);
+}
+
+/*
+ * The last reference to the buffer is gone: nobody can map or import it any
+ * more. What devices were told to do with it may take a while.
+ */
+static void gntdev_map_notify(struct dma_buf_release_notifier *notifier,
+			      struct dma_buf *dmabuf)
+{
+	struct gntdev_map *map = container_of(notifier, struct gntdev_map, notifier);
+	unsigned int i;
+
+	if (dma_resv_wait_timeout(dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP, false,
+				  msecs_to_jiffies(map->backend->fence_ms)) > 0) {
+		gntdev_map_restore(map);
+	} else {
+		/* A device that has not finished may still write. */
+		for (i = 0; i < map->count; i++)
+			gntdev_map_lose(map, i);
+	}
+	gntdev_map_detach(map);
+	gntdev_map_finish(map);
+	gntdev_map_put(map);
+}
+
+/* ------------------------------------------------------------------ */
+/* The ioctls. */
+
+/* The errors of an exporter that mean something to the caller of MAP. */
+static int gntdev_map_exporter_errno(long err)
+{
+	switch (err) {
+	case -ENOMEM:
+	case -EBUSY:
+	case -EINTR:
+		return err;
+	case -ERESTARTSYS:
+		return -EINTR;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static int gntdev_map_attach(struct gntdev_map_priv *priv,
+			     struct gntdev_map *map, u32 data_ofs)
+{
+	struct sg_table *sgt;
+	int ret;
+
+	map->attach = dma_buf_attach(map->dmabuf, priv->dev);
+	if (IS_ERR(map->attach))
+		return gntdev_map_exporter_errno(PTR_ERR(map->attach));
+	/* To the device only: nothing is done to the CPU's caches at the end. */
+	sgt = dma_buf_map_attachment_unlocked(map->attach, DMA_TO_DEVICE);
+	if (IS_ERR(sgt)) {
+		ret = gntdev_map_exporter_errno(PTR_ERR(sgt));
+		goto detach;
+	}
+	map->sgt = sgt;
+	ret = gntdev_map_collect(map, data_ofs);
+	if (!ret)
+		return 0;
+detach:
+	gntdev_map_detach(map);
+	return ret;
+}
+
+/* From own memory to the other domain's, or nothing. */
+static int gntdev_map_replace(struct gntdev_map *map, const u32 *refs)
+{
+	int ret;
+
+	/* Pages that were touched a moment ago are held by lists of CPUs. */
+	gnttab_wait_pages_held(map->pages, map->base, map->count,
+			       msecs_to_jiffies(GNTDEV_MAP_SETTLE_MS));
+	ret = gntdev_map_lock_buf(map->dmabuf);
+	if (ret)
+		return ret;
+	ret = -EBUSY;
+	if (!gntdev_map_buf_idle(map) || !gntdev_map_trylock_pages(map))
+		goto unlock_buf;
+	if (!gntdev_map_pages_idle(map))
+		goto unlock_pages;
+
+	ret = gntdev_map_empty(map);
+	if (!ret)
+		ret = gntdev_map_grants(map, refs);
+	if (ret)
+		gntdev_map_roll_back(map);
+	if (map->result)
+		ret = map->result;
+unlock_pages:
+	gntdev_map_unlock_pages(map, map->count);
+unlock_buf:
+	gntdev_map_unlock_buf(map->dmabuf);
+	return ret;
+}
+
+static struct gntdev_map *gntdev_map_find_live(struct gntdev_map_priv *priv, u32 fd)
+{
+	struct gntdev_map *map;
+
+	list_for_each_entry(map, &priv->maps, next)
+		if (map->fd == fd && !map->released)
+			return map;
+	return NULL;
+}
+
+/* From now on it is found. Successes under its number that nobody asked for go. */
+static void gntdev_map_publish(struct gntdev_map_priv *priv, struct gntdev_map *new)
+{
+	struct gntdev_map *map, *next;
+	LIST_HEAD(old);
+
+	mutex_lock(&priv->lock);
+	list_for_each_entry_safe(map, next, &priv->maps, next)
+		if (map->fd == new->fd && completion_done(&map->done) &&
+		    !map->result)
+			list_move(&map->next, &old);
+	list_add_tail(&new->next, &priv->maps);
+	mutex_unlock(&priv->lock);
+
+	list_for_each_entry_safe(map, next, &old, next)
+		gntdev_map_put(map);
+}
+
+/* On success @priv has the caller's reference to @dmabuf. */
+static int gntdev_map_refs_to_buf(struct gntdev_map_priv *priv,
+				  struct dma_buf *dmabuf,
+				  const struct ioctl_gntdev_dmabuf_map_refs_to_buf *op,
+				  const u32 *refs)
+{
+	struct gntdev_map *map;
+	bool taken;
+	int ret;
+
+	map = gntdev_map_alloc(priv, op->fd, op->domid, op->count);
+	if (!map)
+		return -ENOMEM;
+	map->dmabuf = dmabuf;
+
+	ret = mutex_lock_interruptible(&map_mutex);
+	if (ret)
+		goto put;
+	mutex_lock(&priv->lock);
+	taken = gntdev_map_find_live(priv, op->fd);
+	mutex_unlock(&priv->lock);
+	if (taken) {
+		ret = -EBUSY;
+		goto unlock;
+	}
+
+	ret = gntdev_map_attach(priv, map, op->data_ofs);
+	if (ret)
+		goto unlock;
+	map->notifier.release = gntdev_map_notify;
+	map->notifier.owner = THIS_MODULE;
+	ret = dma_buf_register_release_notifier(dmabuf, &map->notifier);
+	if (ret)
+		goto detach;
+	ret = gntdev_map_replace(map, refs);
+	if (ret)
+		goto unregister;
+
+	kvfree(map->map_ops);
+	map->map_ops = NULL;
+	kref_get(&map->kref);
+	gntdev_map_publish(priv, map);
+	mutex_unlock(&map_mutex);
+	return 0;
+
+unregister:
+	dma_buf_unregister_release_notifier(&map->notifier);
+detach:
+	gntdev_map_detach(map);
+unlock:
+	mutex_unlock(&map_mutex);
+put:
+	gntdev_map_put(map);
+	return ret;
+}
+
+static long gntdev_map_ioctl_refs_to_buf(struct gntdev_map_priv *priv,
+					 struct ioctl_gntdev_dmabuf_map_refs_to_buf __user *u)
+{
+	struct ioctl_gntdev_dmabuf_map_refs_to_buf op;
+	struct dma_buf *dmabuf;
+	u32 *refs;
+	long ret;
+
+	/* A PV domain's page tables hold machine frames: nothing can be replaced. */
+	if (xen_pv_domain() || PAGE_SIZE != XEN_PAGE_SIZE)
+		return -EOPNOTSUPP;
+	if (copy_from_user(&op, u, sizeof(op)))
+		return -EFAULT;
+	if (op.flags || op.domid >= DOMID_FIRST_RESERVED ||
+	    gntdev_test_page_count(op.count))
+		return -EINVAL;
+
+	refs = kvmalloc_array(op.count, sizeof(*refs), GFP_KERNEL_ACCOUNT);
+	if (!refs)
+		return -ENOMEM;
+	if (copy_from_user(refs, u->refs, array_size(op.count, sizeof(*refs)))) {
+		ret = -EFAULT;
+		goto free;
+	}
+	dmabuf = dma_buf_get(op.fd);
+	if (IS_ERR(dmabuf)) {
+		ret = PTR_ERR(dmabuf);
+		goto free;
+	}
+	ret = gntdev_map_refs_to_buf(priv, dmabuf, &op, refs);
+	if (ret)
+		dma_buf_put(dmabuf);
+free:
+	kvfree(refs);
+	return ret;
+}
+
+static int gntdev_map_release(struct gntdev_map_priv *priv, u32 fd)
+{
+	struct dma_buf *dmabuf = NULL;
+	struct gntdev_map *map;
+
+	mutex_lock(&priv->lock);
+	map = gntdev_map_find_live(priv, fd);
+	if (map) {
+		map->released = true;
+		dmabuf = map->dmabuf;
+	}
+	mutex_unlock(&priv->lock);
+	if (!dmabuf)
+		return -ENOENT;
+	dma_buf_put(dmabuf);
+	return 0;
+}
+
+static long gntdev_map_ioctl_release(struct gntdev_map_priv *priv,
+				     struct ioctl_gntdev_dmabuf_map_release __user *u)
+{
+	struct ioctl_gntdev_dmabuf_map_release op;
+
+	if (copy_from_user(&op, u, sizeof(op)))
+		return -EFAULT;
+	if (op.reserved)
+		return -EINVAL;
+	return gntdev_map_release(priv, op.fd);
+}
+
+/*
+ * A released mapping under @fd that is not undone yet, with a reference; NULL if
+ * there is none. Then all that are undone go into @ended.
+ */
+static struct gntdev_map *gntdev_map_next_pending(struct gntdev_map_priv *priv, u32 fd,
+						  struct list_head *ended)
+{
+	struct gntdev_map *map, *next;
+
+	lockdep_assert_held(&priv->lock);
+	list_for_each_entry(map, &priv->maps, next) {
+		if (map->fd == fd && map->released && !completion_done(&map->done)) {
+			kref_get(&map->kref);
+			return map;
+		}
+	}
+	list_for_each_entry_safe(map, next, &priv->maps, next)
+		if (map->fd == fd && map->released)
+			list_move_tail(&map->next, ended);
+	return NULL;
+}
+
+static int gntdev_map_wait_released(struct gntdev_map_priv *priv, u32 fd, u32 ms)
+{
+	long left = ms == U32_MAX ? MAX_SCHEDULE_TIMEOUT : msecs_to_jiffies(ms);
+	struct gntdev_map *map, *next;
+	int result = -ENOENT;
+	LIST_HEAD(ended);
+
+	mutex_lock(&priv->lock);
+	if (gntdev_map_find_live(priv, fd)) {
+		mutex_unlock(&priv->lock);
+		return -EBUSY;
+	}
+	while ((map = gntdev_map_next_pending(priv, fd, &ended))) {
+		mutex_unlock(&priv->lock);
+		left = wait_for_completion_interruptible_timeout(&map->done, left);
+		/* Another waiter may take it off the list: remember it here. */
+		if (left > 0 && result != -EIO)
+			result = map->result;
+		gntdev_map_put(map);
+		if (left <= 0)
+			return left ? -EINTR : -ETIMEDOUT;
+		mutex_lock(&priv->lock);
+	}
+	mutex_unlock(&priv->lock);
+
+	list_for_each_entry_safe(map, next, &ended, next) {
+		if (result != -EIO)
+			result = map->result;
+		gntdev_map_put(map);
+	}
+	return result;
+}
+
+static long gntdev_map_ioctl_wait_released(struct gntdev_map_priv *priv,
+					   struct ioctl_gntdev_dmabuf_map_wait_released __user *u)
+{
+	struct ioctl_gntdev_dmabuf_map_wait_released op;
+
+	if (copy_from_user(&op, u, sizeof(op)))
+		return -EFAULT;
+	return gntdev_map_wait_released(priv, op.fd, op.wait_to_ms);
+}
+
+/*
+ * Allocate a link for each mapping under @fd, then add them: all or none. The
+ * number of eventfds of a mapping grows here only, under @priv->lock.
+ */
+static int gntdev_map_add_event(struct gntdev_map_priv *priv, u32 fd,
+				struct gntdev_map_event *event)
+{
+	struct gntdev_map_event_link *link, *next;
+	struct gntdev_map *map;
+	LIST_HEAD(links);
+	int ret = -ENOENT;
+
+	mutex_lock(&priv->lock);
+	list_for_each_entry(map, &priv->maps, next) {
+		if (map->fd != fd)
+			continue;
+		ret = -ENOSPC;
+		if (map->nr_events == GNTDEV_MAP_EVENTS)
+			goto out;
+		ret = -ENOMEM;
+		link = kmalloc(sizeof(*link), GFP_KERNEL_ACCOUNT);
+		if (!link)
+			goto out;
+		list_add(&link->next, &links);
+		ret = 0;
+	}
+	list_for_each_entry(map, &priv->maps, next) {
+		if (map->fd != fd)
+			continue;
+		spin_lock(&map->lock);
+		if (!completion_done(&map->done)) {
+			link = list_first_entry(&links, typeof(*link), next);
+			link->event = event;
+			refcount_inc(&event->pending);
+			list_move(&link->next, &map->events);
+			map->nr_events++;
+		}
+		spin_unlock(&map->lock);
+	}
+out:
+	mutex_unlock(&priv->lock);
+	list_for_each_entry_safe(link, next, &links, next)
+		kfree(link);
+	return ret;
+}
+
+static int gntdev_map_eventfd(struct gntdev_map_priv *priv, u32 fd,
+			      struct eventfd_ctx *ctx)
+{
+	struct gntdev_map_event *event;
+	int ret;
+
+	event = kmalloc(sizeof(*event), GFP_KERNEL_ACCOUNT);
+	if (!event) {
+		eventfd_ctx_put(ctx);
+		return -ENOMEM;
+	}
+	event->ctx = ctx;
+	refcount_set(&event->pending, 1);
+	ret = gntdev_map_add_event(priv, fd, event);
+	if (ret) {
+		eventfd_ctx_put(ctx);
+		kfree(event);
+		return ret;
+	}
+	gntdev_map_event_put(event);
+	return 0;
+}
+
+static long gntdev_map_ioctl_eventfd(struct gntdev_map_priv *priv,
+				     struct ioctl_gntdev_dmabuf_map_eventfd __user *u)
+{
+	struct ioctl_gntdev_dmabuf_map_eventfd op;
+	struct eventfd_ctx *ctx;
+
+	if (copy_from_user(&op, u, sizeof(op)))
+		return -EFAULT;
+	if (op.flags || op.reserved)
+		return -EINVAL;
+	ctx = eventfd_ctx_fdget(op.eventfd);
+	if (IS_ERR(ctx))
+		return PTR_ERR(ctx);
+	return gntdev_map_eventfd(priv, op.fd, ctx);
+}
+
+long gntdev_map_ioctl(struct gntdev_map_priv *priv, unsigned int cmd,
+		      void __user *arg)
+{
+	switch (cmd) {
+	case IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF:
+		return gntdev_map_ioctl_refs_to_buf(priv, arg);
+	case IOCTL_GNTDEV_DMABUF_MAP_RELEASE:
+		return gntdev_map_ioctl_release(priv, arg);
+	case IOCTL_GNTDEV_DMABUF_MAP_WAIT_RELEASED:
+		return gntdev_map_ioctl_wait_released(priv, arg);
+	case IOCTL_GNTDEV_DMABUF_MAP_EVENTFD:
+		return gntdev_map_ioctl_eventfd(priv, arg);
+	default:
+		return -ENOIOCTLCMD;
+	}
+}
+
+/* ------------------------------------------------------------------ */
+/* The gntdev file and the module. */
+
+static struct gntdev_map_priv *
+gntdev_map_priv_create(const struct gntdev_map_backend *backend, struct device *dev)
+{
+	struct gntdev_map_priv *priv;
+
+	priv = kzalloc(sizeof(*priv), GFP_KERNEL_ACCOUNT);
+	if (!priv)
+		return NULL;
+	mutex_init(&priv->lock);
+	INIT_LIST_HEAD(&priv->maps);
+	priv->backend = backend;
+	priv->dev = dev;
+	return priv;
+}
+
+/* Nobody uses @priv any more. */
+void gntdev_map_close(struct gntdev_map_priv *priv)
+{
+	struct gntdev_map *map, *next;
+
+	list_for_each_entry_safe(map, next, &priv->maps, next) {
+		list_del(&map->next);
+		if (!map->released) {
+			map->released = true;
+			dma_buf_put(map->dmabuf);
+		}
+		gntdev_map_put(map);
+	}
+	kfree(priv);
+}
+
+static struct platform_device *gntdev_map_pdev;
+
+struct gntdev_map_priv *gntdev_map_open(void)
+{
+	return gntdev_map_priv_create(&gntdev_map_xen, &gntdev_map_pdev->dev);
+}
+
+int gntdev_map_init(void)
+{
+	gntdev_map_pdev = gntdev_map_device_create("xen-gntdev-map");
+	return PTR_ERR_OR_ZERO(gntdev_map_pdev);
+}
+
+/* Mappings that are not undone hold the module. */
+void gntdev_map_exit(void)
+{
+	platform_device_unregister(gntdev_map_pdev);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Grant references mapped into a dma-buf that another driver exported: what
+ * gntdev.c calls, and the seam that the KUnit tests use.
+ */
+
+#ifndef _GNTDEV_DMABUF_MAP_H
+#define _GNTDEV_DMABUF_MAP_H
+
+#include <linux/types.h>
+#include <xen/grant_table.h>
+#include <xen/interface/xen.h>
+
+struct device;
+struct gntdev_map_priv;
+
+/**
+ * struct gntdev_map_backend - what is asked of the hypervisor
+ * @decrease: give @nr frames back; returns how many were taken, from the first
+ *	on, or a negative errno.
+ * @populate: put memory behind @nr frame numbers; returns like @decrease.
+ * @map: map @nr grants at the pages' addresses; on return the status of each
+ *	operation is valid. Never waits.
+ * @unmap: unmap @nr grants once no page_count() is above that in @base; returns
+ *	-ETIMEDOUT, with nothing unmapped, if that is not so within @timeout
+ *	jiffies. Else the status of each operation is valid.
+ * @fence_ms: how long the buffer's fences may take, once it is released.
+ * @unmap_ms: how long users of single pages may take, once it is released.
+ */
+struct gntdev_map_backend {
+	int (*decrease)(unsigned int nr, xen_pfn_t *frames);
+	int (*populate)(unsigned int nr, xen_pfn_t *frames);
+	void (*map)(struct gnttab_map_grant_ref *ops, struct page **pages,
+		    unsigned int nr);
+	int (*unmap)(struct gnttab_unmap_grant_ref *ops, struct page **pages,
+		     const unsigned int *base, unsigned int nr,
+		     unsigned long timeout);
+	unsigned int fence_ms;
+	unsigned int unmap_ms;
+};
+
+int gntdev_map_init(void);
+void gntdev_map_exit(void);
+struct gntdev_map_priv *gntdev_map_open(void);
+void gntdev_map_close(struct gntdev_map_priv *priv);
+long gntdev_map_ioctl(struct gntdev_map_priv *priv, unsigned int cmd,
+		      void __user *arg);
+
+#endif
