@@ -8,6 +8,7 @@ QUEUE = $(PYTHON) -B tools/queue/cli.py
 kernel = $(if $(KERNEL),--kernel '$(KERNEL)')
 kernels = $(if $(KERNELS),--kernels '$(KERNELS)')
 suites = $(if $(SUITES),--suites '$(SUITES)')
+demo = $(if $(DEMO),--demo '$(DEMO)')
 force = $(if $(filter-out 0 n no,$(FORCE)),--force)
 loose = $(if $(filter-out 0 n no,$(LOOSE)),--loose)
 
@@ -17,7 +18,7 @@ help:
 
 .PHONY: run check deps source series am tree refresh lint bench verify table
 run:
-	@$(QUEUE) run $(kernel)
+	@$(QUEUE) run $(kernel) $(demo)
 check:
 	@$(QUEUE) check $(kernels) $(suites)
 deps:

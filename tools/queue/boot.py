@@ -10,8 +10,8 @@ each, and whatever looks like a fault on the console, is printed.
     boot.py --xen arm64 TREE [FILE...] [-c COMMAND]... [--peer COMMAND]...
 
 boots it as the first domain of Xen, on arm64, with a second domain for each --peer, domids 1, 2 ...,
-that runs that COMMAND (words, no shell); the FILEs are there, too. With --xen pvh or --xen pv it is
-the x86-64 kernel, alone, as a first domain of that kind. With
+that runs that COMMAND (words, no shell); the FILEs are there, too. With --xen pvh it is
+the x86-64 kernel, alone, as a first domain of that kind; --xen pv needs one of its own. With
 
     --make tools/testing/selftests/drivers/xen
 
@@ -45,10 +45,10 @@ def main():
     parser.add_argument("--make", default="", help="a directory of selftests to build and put in")
     args = parser.parse_args()
     tree = args.tree.resolve()
-    arch = "arm64" if args.xen == "arm64" else "x86_64"
-    image = build.Image(tree, tree / (".obj-xen" if arch == "arm64" else ".obj"), arch)
+    kind = args.xen if args.xen in build.KINDS else "guest"
+    image = build.Image(tree, tree / build.KINDS[kind].place, kind)
     if not args.no_build:
-        image = build.image(tree, arch=arch, toggles_optional=True)
+        image = build.image(tree, kind=kind, toggles_optional=True)
     if args.make:
         built = kselftest.programs(image, config.BUILD / "log" / "kselftest-boot.log", (args.make,),
                                    kselftest.NATIVE)

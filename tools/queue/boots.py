@@ -21,7 +21,7 @@ from results import FAIL, PASS, SKIP, UNPATCHED, passing_unpatched
 SUITES = ("kunit", "kselftest", "igt", "stress")
 DMA_BUF = "drivers/dma-buf/dma-buf.o"
 # As the kselftest harness and IGT print it.
-ENOTTY = re.compile(rf"\({errno.ENOTTY}\)|errno: {errno.ENOTTY},")
+ENOTTY = re.compile(rf"\(-?{errno.ENOTTY}\)|errno: {errno.ENOTTY},")
 LEAKER = "kmemleak-test.ko"         # the kernel's own module that leaks on purpose
 
 
@@ -77,8 +77,7 @@ class Session:
         while rest:
             number = len(self.boots) + 1
             with steps.step(f"booting {self.kernel.name} {self.flavour}: {len(rest)} items"):
-                boot = guest.run(f"{self.kernel.name}-{self.flavour}-{number}", self.image.bootable, files, rest,
-                                 ended=ended)
+                boot = self.boot(f"{self.kernel.name}-{self.flavour}-{number}", files, rest, ended)
             self.boots.append(boot)
             if not boot.error:
                 return None
@@ -89,6 +88,9 @@ class Session:
             ended(boot, boot.running)
             rest = [item for item in rest if item.name not in done and item.name != boot.running]
         return None
+
+    def boot(self, name, files, plan, ended):
+        return guest.run(name, self.image.bootable, files, plan, ended=ended)
 
     @property
     def last(self):

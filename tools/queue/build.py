@@ -21,7 +21,6 @@ from steps import Failure
 
 CONFIGS = config.HERE / "configs"
 GUEST = ("guest.config", "debug.config")
-XEN_ARM64 = ("xen-arm64.config",)
 TOGGLES = "queue.config"
 SUBSYSTEM = "drivers/dma-buf/"
 PROGRESS_SECONDS = 20
@@ -31,12 +30,33 @@ FOREIGN = ("KBUILD_OUTPUT", "KCFLAGS", "KAFLAGS", "KCPPFLAGS", "LLVM", "LLVM_IAS
 
 
 @dataclass(frozen=True)
+class Kind:
+    """How a kernel for one sort of guest is built; one without modules has no KUnit tests either."""
+
+    arch: str
+    fragments: tuple
+    place: str          # directory of the objects, in the tree
+    modules: bool
+
+
+KINDS = {
+    "guest": Kind("x86_64", GUEST, ".obj", True),
+    "arm64": Kind("arm64", ("xen-arm64.config",), ".obj-xen", False),
+    "pv": Kind("x86_64", ("xen-pv.config",), ".obj-pv", False),
+}
+
+
+@dataclass(frozen=True)
 class Image:
     """A kernel that can be booted, and the directory it was built in."""
 
     tree: Path
     obj: Path
-    arch: str = "x86_64"
+    kind: str = "guest"
+
+    @property
+    def arch(self):
+        return KINDS[self.kind].arch
 
     @property
     def bootable(self):
@@ -52,6 +72,8 @@ class Image:
     @property
     def modules(self):
         """All modules of this build; one of an earlier series may still lie about beside them."""
+        if not KINDS[self.kind].modules:
+            return []
         order = (self.obj / "modules.order").read_text(encoding="ascii").split()
         return [self.obj / re.sub(r"\.k?o$", ".ko", name) for name in order]
 
@@ -168,36 +190,32 @@ class Kbuild:
                           f"NAME.{release(self.tree)}.config overrides NAME.config there)")
 
 
-def image(tree, *, arch="x86_64", toggles=None, suffix="", toggles_optional=False, log=None):
-    """Configure and build a guest kernel from @tree, whatever it is; returns an Image.
+def image(tree, *, kind="guest", toggles=None, suffix="", toggles_optional=False, log=None):
+    """Configure and build a guest kernel of that @kind from @tree, whatever it is; returns an Image.
 
-    @toggles "n" turns the queue's off, with @toggles_optional the tree need not know them. @arch
-    "arm64" is a guest of Xen, and has no modules.
+    @toggles "n" turns the queue's off, with @toggles_optional the tree need not know them.
     """
-    if arch == "arm64":
-        cross, env = debian.cross_compiler()
-        kbuild = Kbuild(tree, tree / ".obj-xen", arch=arch, cross=cross, env=env, suffix=suffix, log=log)
-        fragments, targets = XEN_ARM64, ["Image"]
-    else:
-        kbuild = Kbuild(tree, suffix=suffix, log=log)
-        fragments, targets = GUEST, ["bzImage", "modules"]
+    how = KINDS[kind]
+    cross, env = debian.cross_compiler() if how.arch == "arm64" else ("", None)
+    kbuild = Kbuild(tree, Path(tree) / how.place, arch=how.arch, cross=cross, env=env, suffix=suffix, log=log)
     kernel = release(kbuild.tree)
     ours = wanted([TOGGLES], kernel, toggles)
-    if arch == "arm64":
+    if not how.modules:
         ours = {name: value for name, value in ours.items() if not name.endswith("_KUNIT_TEST")}
-    with steps.step(f"building {kbuild.tree}{suffix and f' as {suffix[1:]}'} for {arch} (log: {kbuild.log})"):
-        kbuild.configure({**wanted(fragments, kernel), **ours}, optional=ours if toggles_optional else ())
-        kbuild.make(*targets, what=f"building {kbuild.tree}", progress=True)
-    return Image(kbuild.tree, kbuild.obj, arch)
+    built = Image(kbuild.tree, kbuild.obj, kind)
+    with steps.step(f"building {kbuild.obj}{suffix and f' as {suffix[1:]}'} (log: {kbuild.log})"):
+        kbuild.configure({**wanted(how.fragments, kernel), **ours}, optional=ours if toggles_optional else ())
+        kbuild.make(built.bootable.name, *(["modules"] if how.modules else []), what=f"building {kbuild.tree}", progress=True)
+    return built
 
 
-def kernel_image(kernel, flavour, arch="x86_64"):
+def kernel_image(kernel, flavour, kind="guest"):
     """A guest kernel: "queue" is the woven one, "off" that with its toggles off, "control" the unpatched one."""
     tree = kernel.control if flavour == "control" else kernel.tree
-    log = config.BUILD / "log" / f"build-{kernel.name}-{flavour}{'' if arch == 'x86_64' else f'-{arch}'}.log"
+    log = config.BUILD / "log" / f"build-{kernel.name}-{flavour}{'' if kind == 'guest' else f'-{kind}'}.log"
     if flavour == "off":
         return off_image(kernel, log)
-    return image(tree, arch=arch, suffix=f"-{flavour}", toggles_optional=flavour == "control", log=log)
+    return image(tree, kind=kind, suffix=f"-{flavour}", toggles_optional=flavour == "control", log=log)
 
 
 def off_image(kernel, log):

@@ -5,6 +5,7 @@
     lint       checkpatch, sparse, kernel-doc (lint.py)
     build      every commit builds (commits.py)
     kunit, kselftest, igt, stress, control     in a guest (boots.py)
+    xen        in guests of Xen (xensuite.py)
 
 Guests sleep much of their time, so lint and build go on beside them, on another kernel as long as
 there is one, and with less priority: the tests' timing is to be that of a machine at rest.
@@ -33,10 +34,11 @@ import lint
 import source
 import steps
 import tree
+import xensuite
 from results import FAIL, PASS, SKIP, Results, passing_unpatched
 from steps import Failure
 
-SUITES = ("queue", "lint", "build", "kunit", "kselftest", "igt", "stress", "control")
+SUITES = ("queue", "lint", "build", "kunit", "kselftest", "igt", "stress", "xen", "control")
 CLI = config.HERE / "cli.py"
 BESIDE = 10     # the niceness of what goes on beside the guests
 
@@ -52,7 +54,7 @@ def main(kernels, suites):
     if "queue" in suites:
         weaver_tests(results)
     prepare = Preparation(suites, results)
-    guests = [suite for suite in boots.SUITES if suite in suites]
+    guests = [suite for suite in (*boots.SUITES, "xen") if suite in suites]
     lanes = []
     if guests or "control" in suites:
         lanes.append(lambda: lane(kernels, results, 0, prepare,
@@ -115,6 +117,14 @@ def check_commits(kernel, suites, results):
 
 
 def check_guests(kernel, suites, control, results):
+    alone = [suite for suite in suites if suite in boots.SUITES]
+    if alone or control:
+        check_alone(kernel, alone, control, results)
+    if "xen" in suites:
+        xensuite.check(kernel, control, results)
+
+
+def check_alone(kernel, suites, control, results):
     # IGT's other tests are measured against the control kernel, so either asks for both.
     control_suites = ["kunit", "kselftest", "igt"] if control else ["igt"] if "igt" in suites else []
     own = boots.own_files(kernel)

@@ -13,7 +13,8 @@ import config
 from steps import Failure, say
 
 HELP = """\
-make run [KERNEL={k}]      build the patched kernel, boot it in QEMU, show every feature at work
+make run [KERNEL={k}]      build the patched kernel, boot it in QEMU, show every feature at work;
+                            DEMO=xen: two domains of Xen on arm64, one draws into the other's buffer
 make check                  every test; KERNELS="{k} ..." and SUITES="queue kunit ..." narrow it
 make deps                   install what the other commands need (apt-get, as root or through sudo)
 make source [KERNEL={k}]   the unpatched kernel: build/{k}/pristine, a git tree with the tag base
@@ -91,7 +92,7 @@ def table(_args):
 
 def run(args):
     import demo
-    return demo.main(the_kernel(args))
+    return demo.main(the_kernel(args), args.demo)
 
 
 def check(args):
@@ -131,7 +132,7 @@ def parser():
     command("am", am, "--kdir")
     command("verify", verify)
     command("table", table)
-    command("run", run, "--kernel")
+    command("run", run, "--kernel", "--demo")
     command("check", check, "--kernels", "--suites")
     command("lint", lint, "--kernels")
     command("bench", bench)

@@ -81,8 +81,8 @@ def files(chosen, image):
             **{f"test/kselftest/{path.name}": path for path in modules}}
 
 
-def item(program):
-    seconds = STRESS_SECONDS if program.stress else SECONDS
+def item(program, seconds=None):
+    seconds = seconds or (STRESS_SECONDS if program.stress else SECONDS)
     return guest.Item(f"kselftest.{program.name}", seconds, f"cd /tmp && /test/kselftest/{program.name}")
 
 

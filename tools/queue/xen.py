@@ -19,7 +19,7 @@ import steps
 from steps import Failure
 
 PEER = config.HERE / "guest" / "peer"
-CMDLINE = "console=hvc0 panic=-1 oops=panic printk.devkmsg=on kasan_multi_shot"
+CMDLINE = "console=hvc0 panic=-1 oops=panic printk.devkmsg=on kasan_multi_shot slub_debug=FZP"
 PEER_CMDLINE = "console=ttyAMA0 panic=-1"
 DOM0_MIB, PEER_MIB, MACHINE_MIB = 640, 160, 1792
 # Where the loader puts what Xen starts; QEMU has Xen itself and the device tree below.
@@ -45,6 +45,7 @@ class Module:
 
 def tree(kernel, ramdisk, peer_ramdisk, peers, append):
     """Source of what Xen has to find in the device tree: the first domain, and one for each of @peers, their commands."""
+    cmdline = f"{CMDLINE} {append}".strip()
     # Several domains may name one module: Xen copies it.
     domains = "".join(
         f"\t\tdomU{number} {{\n"
@@ -55,8 +56,8 @@ def tree(kernel, ramdisk, peer_ramdisk, peers, append):
         for number, command in enumerate(peers, 1))
     return ("/ {\n\tchosen {\n\t\t#address-cells = <2>;\n\t\t#size-cells = <2>;\n"
             '\t\tstdout-path = "/pl011@9000000";\n'
-            f'\t\txen,xen-bootargs = "dom0_mem={DOM0_MIB}M dom0_max_vcpus=2 console=dtuart dtuart=/pl011@9000000";\n'
-            f'\t\txen,dom0-bootargs = "{CMDLINE} {append}";\n'
+            f'\t\txen,xen-bootargs = "dom0_mem={DOM0_MIB}M dom0_max_vcpus=2 conring_size=1m console=dtuart dtuart=/pl011@9000000";\n'
+            f'\t\txen,dom0-bootargs = "{cmdline}";\n'
             f'{kernel.node(chr(9) * 2)}{ramdisk.node(chr(9) * 2)}{domains}\t}};\n}};\n')
 
 
@@ -89,12 +90,14 @@ def qemu_arm64(where, image, ramdisk, peer_ramdisk, peers, append):
 
 
 def qemu_x86_64(where, image, ramdisk, mode, append):
+    """The command. A second processor hangs a PVH domain here, and the third serial port usually shares Xen's interrupt."""
     return ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64,+svm,+npt",
-            "-device", "intel-iommu,intremap=off", "-smp", "2", "-m", "1536", "-nodefaults", "-display", "none", "-no-reboot",
+            "-device", "intel-iommu,intremap=off", "-smp", "1", "-m", "1536", "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", debian.xen("amd64"),
-            "-append", f"{'dom0=pvh ' if mode == 'pvh' else ''}dom0_mem=1024M dom0_max_vcpus=2 com1=115200,8n1 console=com1",
+            "-append", f"{'dom0=pvh ' if mode == 'pvh' else ''}dom0_mem=1024M conring_size=1m com1=115200,8n1 console=com1",
             "-initrd", f"{image} {CMDLINE} {append},{ramdisk}",
-            "-serial", f"file:{where}/console.log", "-serial", f"file:{where}/verdicts", "-serial", f"file:{where}/out.tar"]
+            "-serial", f"file:{where}/console.log", "-serial", f"file:{where}/verdicts",
+            "-chardev", f"file,id=results,path={where}/out.tar", "-device", "isa-serial,index=2,iobase=0x3e8,irq=7,chardev=results"]
 
 
 def run(name, image, files, plan, *, peers=(), mode="pvh", append="", ended=None, leaks=True):

@@ -90,6 +90,8 @@ def test_a_deadlock_is_not_waited_for(tmp_path, item, hangs):
     "INFO: task sh:1 blocked for more than 60 seconds.",
     "BUG: sleeping function called from invalid context at mm/slab.h:1",
     "ODEBUG: free active (active state 0) object type: rcu_head",
+    "(XEN) Xen WARN at common/grant_table.c:1",
+    "(XEN) DOM1: WARNING: CPU: 0 PID: 1 at drivers/xen/gntalloc.c:1",
 ])
 def test_splats(tmp_path, line):
     (tmp_path / "console.log").write_text(
@@ -104,6 +106,7 @@ def test_splats(tmp_path, line):
     "rcu: \tRCU debug extended QS entry/exit.",
     "rcu: \tRCU callback double-/use-after-free debug enabled.",
     "FAULT_INJECTION: forcing a failure.",
+    "(XEN) WARNING: PVH is an experimental mode with limited functionality",
 ])
 def test_what_a_healthy_kernel_says(tmp_path, line):
     (tmp_path / "console.log").write_text(f"[    1.1] {line}\n")

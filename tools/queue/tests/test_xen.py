@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What Xen is told to start, and where it finds it."""
+"""What Xen is told to start, where it finds it, and what runs in which domain."""
 
+import struct
 import subprocess
+import zlib
+from types import SimpleNamespace
 
 import pytest
 
 import build
+import demo
 import guest
+import kselftest
+import results
 import xen
+import xensuite
+from results import FAIL, PASS
 
 PLAN = [guest.Item("one", 10, "true")]
 
@@ -49,3 +57,65 @@ def test_second_domains_are_for_arm64(tmp_path, monkeypatch):
     monkeypatch.setattr(guest, "fresh", lambda name: tmp_path)
     with pytest.raises(guest.Failure, match="arm64"):
         xen.run("x", build.Image(tmp_path, tmp_path), {}, PLAN, peers=["/test/peer"])
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch, capsys):
+    return results.Results()
+
+
+def session(tmp_path, mode, *names):
+    programs = [kselftest.Program(name, tmp_path / name, f"tools/{name}.c", not name.endswith("_peer")) for name in names]
+    image = build.Image(tmp_path, tmp_path, {"pvh": "guest"}.get(mode, mode))
+    (tmp_path / "modules.order").write_text("")
+    return xensuite.Session(SimpleNamespace(name="6.1"), image, programs, "queue", mode)
+
+
+@pytest.mark.parametrize("mode,runs", [("arm64", ["b", "a_domains"]), ("pvh", ["b"]), ("pv", ["c_pv"])])
+def test_what_runs_where(tmp_path, mode, runs):
+    machine = session(tmp_path, mode, "a_domains", "b", "b_peer", "c_pv")
+    assert [item.name for item in machine.plan(["xen"])] == [f"kselftest.{name}" for name in runs]
+    assert "test/kselftest/b_peer" in machine.files(["xen"])
+
+
+def test_only_arm64_has_second_domains(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(xen, "run", lambda name, image, files, plan, **options: seen.update(options))
+    session(tmp_path, "arm64", "b").boot("x", {}, [], None)
+    assert [command.split()[-1] for command in seen["peers"]] == list(xensuite.PEERS)
+    session(tmp_path, "pvh", "b").boot("x", {}, [], None)
+    assert seen["peers"] == [] and seen["mode"] == "pvh"
+
+
+def test_no_program_is_a_failure(tmp_path, recorded):
+    xensuite.Queue(session(tmp_path, "pv", "b"), recorded).run()
+    assert [(result.test, result.verdict) for result in recorded.all] == [("pv.present", FAIL)]
+
+
+@pytest.mark.parametrize("log,verdicts", [
+    ("1..1\nnot ok 1 a\n# x.c:1:a:Expected 0 (0) == ret (-25)\n", [PASS, PASS]),
+    ("1..1\nnot ok 1 a\n", [PASS, FAIL]),
+    ("1..1\nok 1 a\n", [FAIL, FAIL]),
+], ids=["enotty", "another-errno", "passes"])
+def test_the_unpatched_kernel(tmp_path, recorded, monkeypatch, log, verdicts):
+    machine = session(tmp_path, "arm64", "b", "own")
+    item = "kselftest.b"
+    boot = SimpleNamespace(dir=tmp_path, log={item: log}.get, status={item: 1}, seconds={}, splats=lambda: [])
+    monkeypatch.setattr(machine, "run", lambda suites, ended: ended(boot, item))
+    xensuite.Control(machine, recorded, {"tools/b.c"}).run()
+    assert list(machine.programs) == [item]
+    assert [(result.suite, result.verdict) for result in recorded.all] == [("control", verdict) for verdict in verdicts]
+
+
+def test_a_picture():
+    pixels = bytes(range(2 * 3 * 3))
+    data = demo.png(b"P6\n2 3\n255\n" + pixels)
+    chunks, rest = {}, data[8:]
+    while rest:
+        size, kind = struct.unpack(">I4s", rest[:8])
+        assert struct.unpack(">I", rest[8 + size:12 + size])[0] == zlib.crc32(rest[4:8 + size])
+        chunks[kind], rest = rest[8:8 + size], rest[12 + size:]
+    assert struct.unpack(">II", chunks[b"IHDR"][:8]) == (2, 3)
+    assert zlib.decompress(chunks[b"IDAT"]) == b"".join(b"\0" + pixels[at:at + 6] for at in (0, 6, 12))
+    with pytest.raises(demo.Failure, match="2 x 3"):
+        demo.png(b"P6\n2 3\n255\n" + pixels[1:])

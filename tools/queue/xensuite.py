@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The suite `xen`: the selftests of drivers/xen in the first domain of a real Xen.
+
+On arm64, the target platform, each kernel has three second domains beside it, whose pages the tests
+of programs named *_domains map: one serves, one is destroyed, one never answers. On x86-64 the
+kernel of the other suites is a PVH first domain, the oldest and the newest; and the oldest, built
+for that, a PV one, where all is refused (*_pv). With the suite `control` the unpatched kernel has to
+fail the same tests on arm64.
+"""
+
+import boots
+import build
+import config
+import kselftest
+import tree
+import xen
+from results import FAIL, PASS
+
+PEER = "gntdev_dmabuf_peer"
+DEMO = "gntdev_dmabuf_demo"     # shows instead of testing: for `make run DEMO=xen`
+PEERS = ("serve", "victim", "silent")       # what the second domains do, domids 1, 2, 3
+DOMAINS, PV = "_domains", "_pv"             # programs whose names end so need that
+SECONDS = 1800          # ten thousand cycles, with all that debugs on
+
+
+class Session(boots.Session):
+    """One kernel as a first domain of the kind @mode: "arm64", "pvh" or "pv"."""
+
+    def __init__(self, kernel, image, programs, flavour, mode):
+        self.mode = mode
+        self.kernel, self.image, self.flavour = kernel, image, f"{flavour}-{mode}"
+        self.all = programs
+        self.programs = {self.item(program).name: program for program in programs if program.tests and self.runs(program.name)}
+        self.boots, self.down = [], {}
+
+    def runs(self, name):
+        if name.endswith(PV) or self.mode == "pv":
+            return name.endswith(PV) and self.mode == "pv"
+        return self.mode == "arm64" or not name.endswith(DOMAINS)
+
+    def item(self, program):
+        return kselftest.item(program, SECONDS)
+
+    def plan(self, _suites):
+        # Those with second domains last: they end with one domain less.
+        return [self.item(program) for program in sorted(self.programs.values(), key=lambda p: p.name.endswith(DOMAINS))]
+
+    def files(self, _suites):
+        return kselftest.files(self.all, self.image)
+
+    def suite(self, item):
+        return "xen"
+
+    def boot(self, name, files, plan, ended):
+        peers = [f"/test/kselftest/{PEER} {mode}" for mode in PEERS] if self.mode == "arm64" else []
+        return xen.run(name, self.image, files, plan, peers=peers, mode=self.mode, ended=ended)
+
+
+class Queue(boots.Queue):
+    """The patched kernel: every test has to pass."""
+
+    def add(self, suite, test, verdict, reason="", seconds=0.0):
+        super().add(suite, f"{self.session.mode}.{test}", verdict, reason, seconds)
+
+    def run(self):
+        if not self.session.programs:
+            self.add("xen", "present", FAIL, f"the woven tree has no test for {self.session.mode}")
+            return
+        error = self.session.run(["xen"], self.ended)
+        self.close("xen", error)
+
+
+class Control(boots.Control):
+    """The unpatched kernel on Xen: each program has to fail there, and to say ENOTTY of the new ioctls."""
+
+    def __init__(self, session, results, own):
+        super().__init__(session, results, own, ())
+        self.session.programs = {name: program for name, program in session.programs.items() if program.source in own}
+        self.refused = []
+
+    def run(self):
+        error = self.session.run(["xen"], self.ended)
+        if error:
+            self.add("guest", FAIL, error)
+        self.add("enotty", PASS if self.refused else FAIL,
+                 f"from {' '.join(self.refused)}" if self.refused else "no test met ENOTTY on the unpatched kernel")
+
+    def add(self, test, verdict, reason="", seconds=0.0):
+        super().add(f"xen.{test}", verdict, reason, seconds)
+
+    def ended(self, boot, item):
+        super().ended(boot, item)
+        if boots.ENOTTY.search(boot.log(item)):
+            self.refused.append(self.session.programs[item].name)
+
+
+def programs(image, name):
+    """The programs for that guest; a native one is 64-bit, as Xen's ioctls are."""
+    log = config.BUILD / "log" / f"kselftest-{name}-{image.kind}.log"
+    return kselftest.programs(image, log, kselftest.XEN, kselftest.NATIVE)
+
+
+def check(kernel, control, results):
+    """Run it all; with @control the unpatched kernel, too."""
+    oldest, newest = config.kernels()[0], config.kernels()[-1]
+
+    def run(image, mode):
+        found = programs(image, kernel.name)
+        Queue(Session(kernel, image, found, "queue", mode), results).run()
+        return found
+
+    found = run(build.kernel_image(kernel, "queue", "arm64"), "arm64")
+    if kernel in (oldest, newest):
+        run(build.kernel_image(kernel, "queue"), "pvh")     # that of the other suites
+    if kernel == oldest:    # one is enough to see it refused, in a kernel of its own
+        run(build.kernel_image(kernel, "queue", "pv"), "pv")
+    if control:
+        # The programs are the woven tree's: only the kernel differs.
+        tree.make_control(config.queue(), kernel)
+        image = build.kernel_image(kernel, "control", "arm64")
+        Control(Session(kernel, image, found, "control", "arm64"), results, boots.own_files(kernel)).run()
