@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A buffer of this domain's with the pages of another one: what gntdev_dmabuf shows with one
+ * domain, and what can only be shown with two. Beside this domain, the first one, there have to
+ * be three that run gntdev_dmabuf_peer (serve, victim, silent), with any domids below 16. They
+ * need no toolstack: Xen can make them from the device tree.
+ */
+
+#include <pthread.h>
+#include <time.h>
+
+#include "../../kselftest_harness.h"
+#include "../dma-buf/dmabuf_util.h"
+#include "../dma-buf/sync_file_util.h"
+#include "xen_util.h"
+#include "peer.h"
+
+#define SOON 20000		/* milliseconds within which what has to happen does */
+#define BOOT 60			/* seconds until the other domains are up */
+#define SECONDS 240
+
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+/* The control page of the domain that runs in @mode. */
+struct peer {
+	int domid;
+	struct witness page;
+	struct peer_control *control;
+};
+
+static bool peer_is(struct peer *p, int domid, char mode)
+{
+	__u32 ref = PEER_FIRST_REF;
+
+	p->domid = domid;
+	if (!witness_open(&p->page, domid, &ref, 1)) {
+		p->control = p->page.view;
+		if (peer_get(&p->control->magic) == PEER_MAGIC &&
+		    p->control->mode == (__u32)mode)
+			return true;
+	}
+	witness_close(&p->page);
+	return false;
+}
+
+/* "silent" and "serve" begin alike: the one that answers has a heart that beats. */
+static bool is_alive(struct peer *p)
+{
+	__u32 beat = peer_get(&p->control->beat);
+	double end = now() + 3;
+
+	while (now() < end) {
+		if (peer_get(&p->control->beat) != beat)
+			return true;
+		usleep(20000);
+	}
+	return false;
+}
+
+static int peer_find(struct peer *p, char mode, bool alive)
+{
+	double end = now() + BOOT;
+	int domid;
+
+	do {
+		for (domid = 1; domid < 16; domid++) {
+			if (!peer_is(p, domid, mode))
+				continue;
+			if (is_alive(p) == alive)
+				return 0;
+			witness_close(&p->page);
+		}
+		usleep(500000);
+	} while (now() < end);
+	return -ENOENT;
+}
+
+static int peer_ask(struct peer *p, enum peer_command command, __u32 seed)
+{
+	double end = now() + SOON / 1000;
+
+	p->control->command = command;
+	p->control->seed = seed;
+	peer_set(&p->control->asked, p->control->asked + 1);
+	while (peer_get(&p->control->answered) != p->control->asked) {
+		if (now() > end)
+			return -ETIMEDOUT;
+		usleep(1000);
+	}
+	return command == PEER_CHECK ? p->control->wrong : 0;
+}
+
+/* Without any other domain there is nothing to do here. */
+static __attribute__((constructor)) void need_peers(void)
+{
+	const char *why = NULL;
+	struct xen_dominfo info;
+	int domid, found = 0;
+
+	if (access(GNTDEV, R_OK | W_OK)) {
+		why = "no " GNTDEV ": not in a Xen domain, or CONFIG_XEN_GNTDEV is off";
+	} else if (xen_domain_info(0, &info)) {
+		why = "not a domain that may ask the hypervisor for others";
+	} else {
+		for (domid = 1; domid < 16; domid++)
+			found += !xen_domain_info(domid, &info);
+		if (!found)
+			why = "no other domain: they have to run gntdev_dmabuf_peer";
+	}
+	if (why) {
+		printf("TAP version 13\n1..0 # SKIP %s\n", why);
+		exit(KSFT_SKIP);
+	}
+}
+
+static int heap(unsigned int pages)
+{
+	struct dma_heap_allocation_data data = {
+		.len = pages * PAGE, .fd_flags = O_RDWR | O_CLOEXEC,
+	};
+	int dev = open("/dev/dma_heap/system", O_RDWR | O_CLOEXEC);
+	int ret = dev < 0 ? -errno : ioctl(dev, DMA_HEAP_IOCTL_ALLOC, &data) ? -errno :
+								     (int)data.fd;
+
+	if (dev >= 0)
+		close(dev);
+	return ret;
+}
+
+/* A buffer of vgem's whose only owner is the dma-buf. */
+static int vgem(unsigned int pages)
+{
+	struct drm_mode_create_dumb create = { .width = PAGE / 4, .height = pages, .bpp = 32 };
+	struct drm_prime_handle prime = { .flags = O_RDWR | O_CLOEXEC };
+	int dev = drm_open("vgem"), ret;
+
+	if (dev < 0)
+		return -errno;
+	ret = ioctl(dev, DRM_IOCTL_MODE_CREATE_DUMB, &create) ? -errno : 0;
+	prime.handle = create.handle;
+	if (!ret)
+		ret = ioctl(dev, DRM_IOCTL_PRIME_HANDLE_TO_FD, &prime) ? -errno : prime.fd;
+	close(dev);
+	return ret;
+}
+
+struct session {
+	struct peer peer;
+	int gntdev;
+	int buf;
+	struct xen_usage before, ours;
+	__u32 refs[PEER_PAGES];
+};
+
+static void make(struct __test_metadata *_metadata, struct session *self, char mode,
+		 bool alive, int buf)
+{
+	unsigned int i;
+
+	self->gntdev = gntdev_open();
+	self->buf = buf;
+	ASSERT_LE(0, self->gntdev);
+	ASSERT_LE(0, self->buf);
+	ASSERT_EQ(0, peer_find(&self->peer, mode, alive))
+		TH_LOG("no domain that runs gntdev_dmabuf_peer %s",
+		       mode == 'v' ? "victim" : alive ? "serve" : "silent");
+	for (i = 0; i < PEER_PAGES; i++)
+		self->refs[i] = self->peer.control->refs[i];
+	ASSERT_EQ(0, xen_usage(self->peer.domid, &self->before));
+	ASSERT_EQ(0, xen_usage(0, &self->ours));
+	/* The control page is there, and nothing else. */
+	EXPECT_EQ(1, self->before.active);
+}
+
+FIXTURE(domains)
+{
+	struct session s;
+};
+
+FIXTURE_SETUP(domains)
+{
+	self->s.gntdev = -1;
+	self->s.buf = -1;
+	self->s.peer.page.gntdev = -1;
+}
+
+FIXTURE_TEARDOWN(domains)
+{
+	if (self->s.buf >= 0)
+		close(self->s.buf);
+	if (self->s.gntdev >= 0)
+		close(self->s.gntdev);
+	witness_close(&self->s.peer.page);
+}
+
+static int map_peer(struct session *self)
+{
+	return map_refs(self->gntdev, self->buf, self->peer.domid, self->refs, PEER_PAGES);
+}
+
+static void *view_of(int buf)
+{
+	void *view = mmap(NULL, PEER_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0);
+
+	return view == MAP_FAILED ? NULL : view;
+}
+
+static void cpu_access(int buf, __u64 what)
+{
+	struct dma_buf_sync sync = { .flags = what | DMA_BUF_SYNC_RW };
+
+	ioctl(buf, DMA_BUF_IOCTL_SYNC, &sync);
+}
+
+/* How many of the other domain's grants are mapped; waits until it is as it should be. */
+static long active(int domid, long expected)
+{
+	double end = now() + SOON / 1000;
+	struct xen_usage usage;
+
+	do {
+		if (xen_usage(domid, &usage))
+			return -EIO;
+		if (usage.active == expected)
+			break;
+		usleep(100000);
+	} while (now() < end);
+	return usage.active;
+}
+
+static void seven_steps(struct __test_metadata *_metadata, struct session *self)
+{
+	struct xen_usage after;
+	int fd = self->buf;
+	void *view;
+
+	ASSERT_EQ(0, peer_ask(&self->peer, PEER_FILL, 0x11));
+	ASSERT_EQ(0, map_peer(self));
+	EXPECT_EQ(1 + PEER_PAGES, active(self->peer.domid, 1 + PEER_PAGES));
+	view = view_of(fd);
+	ASSERT_NE(NULL, view);
+	cpu_access(fd, DMA_BUF_SYNC_START);
+	EXPECT_EQ(0, pattern_wrong(view, 0, PEER_PAGES, 0x11));
+	/* They draw, and it is here. */
+	ASSERT_EQ(0, peer_ask(&self->peer, PEER_FILL, 0x22));
+	EXPECT_EQ(0, pattern_wrong(view, 0, PEER_PAGES, 0x22));
+	/* We write, and it is there. */
+	pattern_fill(view, 0, PEER_PAGES, 0x33);
+	EXPECT_EQ(0, peer_ask(&self->peer, PEER_CHECK, 0x33));
+	EXPECT_EQ(PEER_PAGES, peer_ask(&self->peer, PEER_CHECK, 0x34))
+		TH_LOG("the other domain would find everything right");
+	cpu_access(fd, DMA_BUF_SYNC_END);
+	munmap(view, PEER_PAGES * PAGE);
+	EXPECT_EQ(0, map_release(self->gntdev, fd));
+	EXPECT_EQ(ETIMEDOUT, map_wait(self->gntdev, fd, 50));
+	close(fd);
+	self->buf = -1;
+	EXPECT_EQ(0, map_wait(self->gntdev, fd, SOON));
+	/* None is mapped any more at the very moment that WAIT says so: they may reuse theirs. */
+	ASSERT_EQ(0, xen_usage(self->peer.domid, &after));
+	EXPECT_EQ(1, after.active);
+	ASSERT_EQ(0, xen_usage(0, &after));
+	EXPECT_EQ(self->ours.pages, after.pages);
+	/* Each CPU has frames of its own there, and keeps them: that is not a leak. */
+	EXPECT_GE(self->ours.maptrack + sysconf(_SC_NPROCESSORS_ONLN), after.maptrack);
+	EXPECT_EQ(0, peer_ask(&self->peer, PEER_CHECK, 0x33))
+		TH_LOG("the other domain's pages were changed when they were given back");
+}
+
+TEST_F_TIMEOUT(domains, seven_steps_on_vgem, SECONDS)
+{
+	struct session *s = &self->s;
+
+	make(_metadata, s, 's', true, vgem(PEER_PAGES));
+	seven_steps(_metadata, s);
+}
+
+TEST_F_TIMEOUT(domains, seven_steps_on_the_heap, SECONDS)
+{
+	struct session *s = &self->s;
+
+	make(_metadata, s, 's', true, heap(PEER_PAGES));
+	seven_steps(_metadata, s);
+}
+
+TEST_F_TIMEOUT(domains, seven_steps_often, SECONDS)
+{
+	struct session *s = &self->s;
+	int i;
+
+	make(_metadata, s, 's', true, heap(PEER_PAGES));
+	for (i = 0; i < 10; i++) {
+		seven_steps(_metadata, s);
+		s->buf = i & 1 ? heap(PEER_PAGES) : vgem(PEER_PAGES);
+		ASSERT_LE(0, s->buf);
+	}
+}
+
+TEST_F_TIMEOUT(domains, bad_reference, SECONDS)
+{
+	struct session *s = &self->s;
+
+	make(_metadata, s, 's', true, heap(PEER_PAGES));
+	s->refs[PEER_PAGES - 1] = 0x7ffffff0;
+	EXPECT_EQ(EINVAL, map_peer(s));
+	EXPECT_EQ(1, active(s->peer.domid, 1));
+	/* A domain that is none: the domids after the last one. */
+	EXPECT_EQ(EINVAL, map_refs(s->gntdev, s->buf, 0x7000, s->refs, 1));
+}
+
+/* Closing everything without a word gives their pages back as well. */
+TEST_F_TIMEOUT(domains, gntdev_closed, SECONDS)
+{
+	struct session *s = &self->s;
+
+	make(_metadata, s, 's', true, vgem(PEER_PAGES));
+	ASSERT_EQ(0, map_peer(s));
+	close(s->gntdev);
+	s->gntdev = -1;
+	EXPECT_EQ(1 + PEER_PAGES, active(s->peer.domid, 1 + PEER_PAGES));
+	close(s->buf);
+	s->buf = -1;
+	EXPECT_EQ(1, active(s->peer.domid, 1));
+}
+
+/* One that never answers: this domain loses nothing and need not wait for anybody. */
+TEST_F_TIMEOUT(domains, never_answers, SECONDS)
+{
+	struct session *s = &self->s;
+	void *view;
+	double start;
+	int fd;
+
+	make(_metadata, s, 's', false, heap(PEER_PAGES));
+	fd = s->buf;
+	ASSERT_EQ(0, map_peer(s));
+	view = view_of(fd);
+	ASSERT_NE(NULL, view);
+	EXPECT_EQ(0, pattern_wrong(view, 0, PEER_PAGES, PEER_SEED));
+	peer_set(&s->peer.control->asked, 1);
+	usleep(500000);
+	EXPECT_EQ(0, peer_get(&s->peer.control->answered));
+	munmap(view, PEER_PAGES * PAGE);
+	start = now();
+	EXPECT_EQ(0, map_release(s->gntdev, fd));
+	close(fd);
+	s->buf = -1;
+	EXPECT_EQ(0, map_wait(s->gntdev, fd, SOON));
+	EXPECT_GT(SOON / 1000, now() - start);
+	EXPECT_EQ(1, active(s->peer.domid, 1));
+	/* And once more, so that the next run finds it as this one did. */
+	peer_set(&s->peer.control->asked, 0);
+}
+
+/*
+ * Destroyed while its pages are in a buffer here: they stay readable, the domain lingers as long
+ * as they are mapped, and is gone when the buffer is.
+ */
+TEST_F_TIMEOUT(domains, destroyed_while_mapped, SECONDS)
+{
+	struct session *s = &self->s;
+	struct xen_dominfo info;
+	struct xen_usage after;
+	double end;
+	void *view;
+	int fd;
+
+	make(_metadata, s, 'v', true, heap(PEER_PAGES));
+	fd = s->buf;
+	ASSERT_EQ(0, map_peer(s));
+	view = view_of(fd);
+	ASSERT_NE(NULL, view);
+	ASSERT_EQ(0, xen_domain_info(s->peer.domid, &info));
+	EXPECT_FALSE(info.dying);
+	ASSERT_EQ(0, xen_domain_destroy(s->peer.domid));
+	ASSERT_EQ(0, xen_domain_info(s->peer.domid, &info))
+		TH_LOG("it is gone, though its pages are mapped");
+	EXPECT_TRUE(info.dying);
+	EXPECT_EQ(0, pattern_wrong(view, 0, PEER_PAGES, PEER_SEED));
+	pattern_fill(view, 0, PEER_PAGES, 0x44);
+	EXPECT_EQ(0, pattern_wrong(view, 0, PEER_PAGES, 0x44));
+	munmap(view, PEER_PAGES * PAGE);
+	EXPECT_EQ(0, map_release(s->gntdev, fd));
+	close(fd);
+	s->buf = -1;
+	EXPECT_EQ(0, map_wait(s->gntdev, fd, SOON));
+	witness_close(&s->peer.page);
+	end = now() + SOON / 1000;
+	while (!xen_domain_info(s->peer.domid, &info) && now() < end)
+		usleep(100000);
+	EXPECT_EQ(-ESRCH, xen_domain_info(s->peer.domid, &info));
+	ASSERT_EQ(0, xen_usage(0, &after));
+	EXPECT_EQ(s->ours.pages, after.pages);
+	/* A domain that is no more. */
+	s->buf = heap(PEER_PAGES);
+	ASSERT_LE(0, s->buf);
+	EXPECT_EQ(EINVAL, map_peer(s));
+}
+
+TEST_HARNESS_MAIN
