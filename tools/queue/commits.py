@@ -24,7 +24,9 @@ from results import FAIL, PASS
 from steps import Failure
 
 SUBSYSTEM = build.SUBSYSTEM
-CODE = ("drivers/", "samples/")     # where the queue touches what is compiled into a kernel
+CODE = ("drivers/", "fs/", "mm/", "samples/")     # where the queue touches what is compiled into a kernel
+# Options of drivers that no processor of CONFIGS has, but whose objects compile for it. make is told.
+FORCED = {"arm64": {"CONFIG_DRM_OMAP": "m"}}
 CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compile-arm64.config",)}
 
 
@@ -46,6 +48,7 @@ class Variant:
         self.kbuild = build.Kbuild(tree, tree / f".obj-{self.name}", arch=arch, cross=cross, env=env, compiler=compiler)
         self.toggles = build.wanted([build.TOGGLES], kernel.name)
         self.options = build.wanted(CONFIGS[arch], kernel.name)
+        self.forced = FORCED.get(arch, {})
         self.pending = True     # to be configured
         self.known = set()      # warnings of the unpatched source
 
@@ -70,10 +73,20 @@ class Variant:
         # Given a directory, make passes over objects that are named beside it (5.10).
         for some in ([t for t in targets if t.endswith("/")], [t for t in targets if not t.endswith("/")]):
             if some:
-                self.kbuild.make(*words, *some, what=f"building {self.name}")
+                self.kbuild.make(*words, *self.force(some), *some, what=f"building {self.name}")
         missing = [target for target in targets if not (self.kbuild.obj / target).exists()]
         if missing:
             raise Failure(f"{self.name}: make did not build {' '.join(missing)}")
+
+    def force(self, targets):
+        """What tells make to compile @targets, if some are of drivers that cannot be configured."""
+        real = build.resolved(self.kbuild.obj)
+        needless = {target for target in targets if target.endswith("/") or setting(self.tree, f"{target[:-1]}c", real)}
+        return [] if needless.issuperset(targets) else [f"{name}={value}" for name, value in self.forced.items()]
+
+    def resolved(self):
+        """The options that sources are compiled by."""
+        return {**build.resolved(self.kbuild.obj), **self.forced}
 
     def start(self, number, off=()):
         """Configure with the toggles in @off off; with all on, only if they were not, or a Kconfig changed."""
@@ -85,11 +98,11 @@ class Variant:
 
     def builds(self, path):
         """Whether this kernel, as it is configured, contains the source file @path."""
-        return bool(setting(self.tree, path, build.resolved(self.kbuild.obj)))
+        return bool(setting(self.tree, path, self.resolved()))
 
     def targets(self, paths):
         """What make has to build for touched @paths: the subsystem, and single objects elsewhere."""
-        real = build.resolved(self.kbuild.obj)
+        real = self.resolved()
         if not any(path.startswith((SUBSYSTEM, "include/")) or is_kconfig(path) for path in paths):
             return [path[:-1] + "o" for path in self.others(paths, real)]
         # make DIRECTORY/ leaves modules out (5.10), so the subsystem's are named as well.

@@ -20,7 +20,7 @@ OUT = ROOT / "out"
 TABLE = HERE / "kernels.toml"
 
 # What of the repository goes into a kernel. Everything else (tools/queue, README.md, ...) stays here.
-SHIPPED = ("drivers", "include", "Documentation", "samples", "scripts", "tools/testing", "MAINTAINERS")
+SHIPPED = ("drivers", "fs", "include", "mm", "Documentation", "samples", "scripts", "tools/testing", "MAINTAINERS")
 
 
 @dataclass(frozen=True)
