@@ -176,7 +176,7 @@ class Lint:
     def kernel_doc(self, touched):
         self.planted("kernel-doc", self.doc_warnings(PLANTED, "kernel-doc.h"))
         paths = [path for path, kind in touched.items() if kind != "D" and path.endswith((".c", ".h"))
-                 and path.startswith((*commits.COMPILED, "include/"))]
+                 and path.startswith((*commits.CODE, "include/"))]
 
         def new_warnings(path):
             now = self.doc_warnings(self.kernel.tree, path)

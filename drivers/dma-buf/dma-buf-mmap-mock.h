@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the test of forwarded mappings asks of its exporter and importer,
+ * /dev/dmabuf_mmap_mock. It is no ABI: the test is built from the same tree.
+ *
+ * An open file of the device stands for one buffer with three files:
+ *
+ * - the importer's, whose mmap handler forwards to the buffer,
+ * - the buffer's own, that of the dma-buf,
+ * - a backing file of the exporter, who can be told to let a mapping refer to that
+ *   instead, as graphics drivers do with the shmem file that has the pages.
+ *
+ * The same page has another offset in each, as it has in drivers. Page N of the buffer
+ * begins with the number N.
+ */
+
+#ifndef DMA_BUF_MMAP_MOCK_H
+#define DMA_BUF_MMAP_MOCK_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define MOCK_DEVICE "dmabuf_mmap_mock"
+#define MOCK_MAX_PAGES 64
+
+enum mock_file {
+	MOCK_IMPORTER,
+	MOCK_BUFFER,
+	MOCK_BACKING,
+	MOCK_FILES,
+};
+
+/* The offset of the buffer's first page in each of them, in pages. */
+#define MOCK_IMPORTER_PGOFF 0x100000
+#define MOCK_BUFFER_PGOFF 0
+#define MOCK_BACKING_PGOFF 0x200
+
+/* When the exporter's mmap handler fails, with ENXIO. */
+enum mock_fail {
+	MOCK_FAIL_NEVER,
+	MOCK_FAIL_FIRST,	/* before it changes anything */
+	MOCK_FAIL_SWAPPED,	/* having swapped the file and the offset */
+	MOCK_FAIL_INSERTED,	/* having put a page into the page table, too */
+};
+
+#define MOCK_SWAP	0x1	/* the exporter lets mappings refer to the backing file */
+#define MOCK_FALLBACK	0x2	/* the importer maps by itself what it cannot forward */
+#define MOCK_FLAGS	0x4	/* the exporter changes the flags of the vma */
+
+/* Makes the buffer. EBUSY: it is there. EINVAL: no pages, or too many. */
+struct mock_create {
+	__u32 pages;
+	__s32 importer;		/* out: file descriptors */
+	__s32 buffer;
+};
+
+struct mock_set {
+	__u32 fail;		/* enum mock_fail; in range, or nothing else happens */
+	__u32 flags;
+};
+
+struct mock_get {
+	/* References on the files but for the device's own: of descriptors and vmas. */
+	__s64 refs[MOCK_FILES];
+	/* Shared mappings that may write, as the files' address spaces count them. */
+	__s32 writable[MOCK_FILES];
+	__u32 faults;		/* how many page faults were served */
+	__u32 failed;		/* how often dma_buf_mmap() failed */
+	__u32 unrestored_file;	/* how often the vma had another file after that */
+	__u32 unrestored_pgoff;	/* how often another offset */
+	__u32 pad;		/* the same size for 32-bit programs */
+};
+
+/* unmap_mapping_range() on the address space of a file. */
+struct mock_zap {
+	__u32 file;		/* enum mock_file */
+	__u32 page;		/* of the buffer */
+	__u32 pages;
+};
+
+#define MOCK_IOC_CREATE	_IOWR('~', 0, struct mock_create)
+#define MOCK_IOC_SET	_IOW('~', 1, struct mock_set)
+#define MOCK_IOC_GET	_IOR('~', 2, struct mock_get)
+#define MOCK_IOC_ZAP	_IOW('~', 3, struct mock_zap)
+
+#endif /* DMA_BUF_MMAP_MOCK_H */
