@@ -432,7 +432,7 @@ static void part_of_a_buffer(struct kunit *test)
 }
 
 /* What is refused is not touched. */
-static void refused(struct kunit *test, struct dma_buf *dmabuf, int expected, int got)
+static void refused(struct kunit *test, int expected, int got)
 {
 	struct map_test *t = test->priv;
 	unsigned int i;
@@ -449,11 +449,11 @@ static void bad_arguments(struct kunit *test)
 	struct map_test *t = test->priv;
 	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES - 1);
 
-	refused(test, dmabuf, -EINVAL, map_fd(test, dmabuf, FD, PAGES, 0));
-	refused(test, dmabuf, -EINVAL, map_fd(test, dmabuf, FD, 1, 4));
-	refused(test, dmabuf, -EINVAL, map_fd(test, dmabuf, FD, 1, PAGE_SIZE));
+	refused(test, -EINVAL, map_fd(test, dmabuf, FD, PAGES, 0));
+	refused(test, -EINVAL, map_fd(test, dmabuf, FD, 1, 4));
+	refused(test, -EINVAL, map_fd(test, dmabuf, FD, 1, PAGE_SIZE));
 	t->bufs[0]->offset = 64;
-	refused(test, dmabuf, -EINVAL, map_fd(test, dmabuf, FD, 1, 0));
+	refused(test, -EINVAL, map_fd(test, dmabuf, FD, 1, 0));
 	t->bufs[0]->offset = 0;
 	expect_unmapped(test, dmabuf);
 	dma_buf_put(dmabuf);
@@ -466,10 +466,10 @@ static void bad_memory(struct kunit *test)
 	struct page *page = t->bufs[0]->pages[PAGES / 2];
 
 	t->bufs[0]->twice = true;
-	refused(test, dmabuf, -EOPNOTSUPP, map_fd(test, dmabuf, FD, 1, 0));
+	refused(test, -EOPNOTSUPP, map_fd(test, dmabuf, FD, 1, 0));
 	t->bufs[0]->twice = false;
 	SetPageForeign(page);
-	refused(test, dmabuf, -EOPNOTSUPP, map_fd(test, dmabuf, FD, PAGES, 0));
+	refused(test, -EOPNOTSUPP, map_fd(test, dmabuf, FD, PAGES, 0));
 	ClearPageForeign(page);
 	t->bufs[0]->pages[PAGES / 2] = ZERO_PAGE(0);
 	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), -EOPNOTSUPP);
@@ -503,19 +503,19 @@ static void busy_buffer(struct kunit *test)
 
 	attach = dma_buf_attach(dmabuf, &t->pdev->dev);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(attach));
-	refused(test, dmabuf, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
+	refused(test, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
 	dma_buf_detach(dmabuf, attach);
 
 	dmabuf->vmapping_counter++;
-	refused(test, dmabuf, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
+	refused(test, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
 	dmabuf->vmapping_counter--;
 
 	get_page(t->bufs[0]->pages[PAGES - 1]);
-	refused(test, dmabuf, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
+	refused(test, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
 	put_page(t->bufs[0]->pages[PAGES - 1]);
 
 	fence = add_fence(test, dmabuf);
-	refused(test, dmabuf, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
+	refused(test, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
 	dma_fence_signal(fence);
 	dma_fence_put(fence);
 

@@ -288,9 +288,12 @@ static void gntdev_map_put(struct gntdev_map *map)
 	kref_put(&map->kref, gntdev_map_free);
 }
 
+/* Charged to who maps; that there are limits is no reason for a warning. */
+#define GNTDEV_MAP_GFP	(GFP_KERNEL_ACCOUNT | __GFP_NOWARN)
+
 static void *gntdev_map_array(unsigned int count, size_t size)
 {
-	return kvcalloc(count, size, GFP_KERNEL_ACCOUNT);
+	return kvcalloc(count, size, GNTDEV_MAP_GFP);
 }
 
 static struct gntdev_map *gntdev_map_alloc(const struct gntdev_map_priv *priv,
@@ -418,7 +421,7 @@ static int gntdev_map_collect(struct gntdev_map *map, u32 data_ofs)
 	total = PAGE_ALIGN(data_ofs + size) >> PAGE_SHIFT;
 	if (map->count > total)
 		return -EINVAL;
-	pfns = kvmalloc_array(total, sizeof(*pfns), GFP_KERNEL_ACCOUNT);
+	pfns = kvmalloc_array(total, sizeof(*pfns), GNTDEV_MAP_GFP);
 	if (!pfns)
 		return -ENOMEM;
 
@@ -995,7 +998,7 @@ static long gntdev_map_ioctl_refs_to_buf(struct gntdev_map_priv *priv,
 	    gntdev_test_page_count(op.count))
 		return -EINVAL;
 
-	refs = kvmalloc_array(op.count, sizeof(*refs), GFP_KERNEL_ACCOUNT);
+	refs = kvmalloc_array(op.count, sizeof(*refs), GNTDEV_MAP_GFP);
 	if (!refs)
 		return -ENOMEM;
 	if (copy_from_user(refs, u->refs, array_size(op.count, sizeof(*refs)))) {
