@@ -828,6 +828,7 @@ struct waiter {
 	struct kunit *test;
 	struct task_struct *task;
 	struct completion started;
+	struct completion ended;
 	u32 ms;
 	int ret;
 };
@@ -840,6 +841,7 @@ static int waiter_thread(void *data)
 	complete(&w->started);
 	w->ret = wait_ms(w->test, w->ms);
 	flush_signals(current);
+	complete(&w->ended);
 	while (!kthread_should_stop())
 		usleep_range(1000, 2000);
 	return 0;
@@ -851,9 +853,18 @@ static void waiter_start(struct kunit *test, struct waiter *w, u32 ms)
 	w->ms = ms;
 	w->ret = 1;
 	init_completion(&w->started);
+	init_completion(&w->ended);
 	w->task = kthread_run(waiter_thread, w, "gntdev-map-waiter");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(w->task));
 	wait_for_completion(&w->started);
+}
+
+/* To be stopped looks like a signal to a thread: let it come to its end first. */
+static int waiter_end(struct waiter *w)
+{
+	wait_for_completion(&w->ended);
+	kthread_stop(w->task);
+	return w->ret;
 }
 
 static void all_waiters_wake(struct kunit *test)
@@ -871,16 +882,12 @@ static void all_waiters_wake(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, READ_ONCE(w[i].ret), 1);
 
 	send_sig(SIGUSR1, w[1].task, 1);
-	kthread_stop(w[1].task);
-	KUNIT_EXPECT_EQ(test, w[1].ret, -EINTR);
+	KUNIT_EXPECT_EQ(test, waiter_end(&w[1]), -EINTR);
 
 	dma_buf_put(dmabuf);
-	for (i = 0; i < ARRAY_SIZE(w); i++) {
-		if (i == 1)
-			continue;
-		kthread_stop(w[i].task);
-		KUNIT_EXPECT_EQ(test, w[i].ret, 0);
-	}
+	KUNIT_EXPECT_EQ(test, waiter_end(&w[0]), 0);
+	KUNIT_EXPECT_EQ(test, waiter_end(&w[2]), 0);
+	KUNIT_EXPECT_EQ(test, waiter_end(&w[3]), 0);
 	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ENOENT);
 }
 
@@ -889,6 +896,7 @@ struct mapper {
 	struct task_struct *task;
 	struct dma_buf *dmabuf;
 	struct completion *go;
+	struct completion ended;
 	u32 fd;
 	int ret;
 };
@@ -902,6 +910,7 @@ static int mapper_thread(void *data)
 	m->ret = map_fd(m->test, m->dmabuf, m->fd, PAGES, 0);
 	if (m->ret)
 		dma_buf_put(m->dmabuf);
+	complete(&m->ended);
 	while (!kthread_should_stop())
 		usleep_range(1000, 2000);
 	return 0;
@@ -919,11 +928,13 @@ static void one_mapper_wins(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(m); i++) {
 		m[i] = (struct mapper){ .test = test, .dmabuf = dmabuf, .go = &go,
 					.fd = FD + i };
+		init_completion(&m[i].ended);
 		m[i].task = kthread_run(mapper_thread, &m[i], "gntdev-mapper");
 		KUNIT_ASSERT_FALSE(test, IS_ERR(m[i].task));
 	}
 	complete_all(&go);
 	for (i = 0; i < ARRAY_SIZE(m); i++) {
+		wait_for_completion(&m[i].ended);
 		kthread_stop(m[i].task);
 		if (!m[i].ret)
 			won++;
