@@ -50,6 +50,7 @@ struct mock_buf {
 	unsigned int nr;
 	unsigned int offset;
 	bool twice;		/* the first page is also the last */
+	bool drops;		/* as a real exporter does; else the test frees */
 	struct completion released;
 	u8 at_release[PAGES];	/* owner of each page, by its content */
 };
@@ -220,6 +221,8 @@ static void mock_release(struct dma_buf *dmabuf)
 
 	for (i = 0; i < buf->nr; i++)
 		buf->at_release[i] = *(u8 *)page_address(buf->pages[i]);
+	for (i = 0; buf->drops && i < buf->nr; i++)
+		put_page(buf->pages[i]);
 	complete(&buf->released);
 }
 
@@ -277,12 +280,18 @@ static int map_test_init(struct kunit *test)
 	t->xen.decrease_max = PAGES;
 	t->xen.populate_max = PAGES;
 	the_xen = &t->xen;
+	gntdev_map_wq = alloc_workqueue("gntdev-map-test", WQ_UNBOUND, 0);
+	if (!gntdev_map_wq)
+		return -ENOMEM;
 	t->pdev = gntdev_map_device_create("gntdev-map-test");
-	if (IS_ERR(t->pdev))
+	if (IS_ERR(t->pdev)) {
+		destroy_workqueue(gntdev_map_wq);
 		return PTR_ERR(t->pdev);
+	}
 	t->priv = gntdev_map_priv_create(&t->xen.backend, &t->pdev->dev);
 	if (!t->priv) {
 		platform_device_unregister(t->pdev);
+		destroy_workqueue(gntdev_map_wq);
 		return -ENOMEM;
 	}
 	test->priv = t;
@@ -306,9 +315,10 @@ static void map_test_exit(struct kunit *test)
 			continue;
 		KUNIT_EXPECT_GT(test, (long)wait_for_completion_timeout(&buf->released,
 									5 * HZ), 0L);
-		for (i = 0; i < buf->nr; i++)
+		for (i = 0; !buf->drops && i < buf->nr; i++)
 			__free_page(buf->pages[i]);
 	}
+	destroy_workqueue(gntdev_map_wq);
 	KUNIT_EXPECT_EQ(test, t->xen.confused, 0);
 	platform_device_unregister(t->pdev);
 }
@@ -768,25 +778,48 @@ static void page_in_use_for_a_while(struct kunit *test)
 	expect_pages(test, t->bufs[0], 0);
 }
 
-/* A device is still at work when the last reference goes. */
+static void expect_owners(struct kunit *test, u8 owner)
+{
+	struct map_test *t = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < PAGES; i++)
+		KUNIT_EXPECT_EQ(test, (int)t->xen.state[i], (int)owner);
+}
+
+/*
+ * A device is still at work when the last reference goes. Whoever dropped it is
+ * not held up, the exporter gives its pages back, and they stay the other
+ * domain's, out of the page allocator's reach, until the fence has signaled.
+ */
 static void fence_pending_at_release(struct kunit *test)
 {
 	struct map_test *t = test->priv;
 	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
 	struct late late = { };
+	unsigned int i;
 
 	INIT_DELAYED_WORK_ONSTACK(&late.work, late_work);
 	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	t->bufs[0]->drops = true;
 	late.fence = add_fence(test, dmabuf);
-	schedule_delayed_work(&late.work, msecs_to_jiffies(200));
 	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	wait_for_completion(&t->bufs[0]->released);
+	complete(&t->bufs[0]->released);
 	KUNIT_EXPECT_EQ(test, wait_ms(test, 50), -ETIMEDOUT);
 	KUNIT_EXPECT_EQ(test, t->xen.unmaps, 0);
+	expect_owners(test, GNTDEV_MAP_FOREIGN);
+	for (i = 0; i < PAGES; i++)
+		KUNIT_EXPECT_EQ(test, page_count(t->bufs[0]->pages[i]), 1);
+
+	schedule_delayed_work(&late.work, msecs_to_jiffies(100));
 	KUNIT_EXPECT_EQ(test, wait_ms(test, LONG_MS), 0);
 	flush_delayed_work(&late.work);
 	destroy_delayed_work_on_stack(&late.work);
 	dma_fence_put(late.fence);
-	expect_pages(test, t->bufs[0], 0);
+	expect_owners(test, GNTDEV_MAP_OWN);
+	KUNIT_EXPECT_EQ(test, t->xen.unmaps, 1);
+	KUNIT_EXPECT_EQ(test, t->xen.populates, 1);
 }
 
 static void fence_never_signals(struct kunit *test)
@@ -794,15 +827,23 @@ static void fence_never_signals(struct kunit *test)
 	struct map_test *t = test->priv;
 	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
 	struct dma_fence *fence;
+	unsigned int i;
 
 	t->xen.backend.fence_ms = 50;
 	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	t->bufs[0]->drops = true;
 	fence = add_fence(test, dmabuf);
 	end_with_losses(test);
 	KUNIT_EXPECT_EQ(test, t->xen.unmaps, 0);
-	expect_lost(test, BIT(PAGES) - 1, FOREIGN);
+	expect_owners(test, GNTDEV_MAP_FOREIGN);
 	dma_fence_signal(fence);
 	dma_fence_put(fence);
+	for (i = 0; i < PAGES; i++) {
+		KUNIT_EXPECT_TRUE(test, page_is(t->bufs[0]->pages[i], FOREIGN));
+		KUNIT_EXPECT_EQ(test, page_count(t->bufs[0]->pages[i]), 1);
+		/* No hypervisor holds it: the test gives it back. */
+		put_page(t->bufs[0]->pages[i]);
+	}
 }
 
 /* The gntdev file is closed first: that is a release, and nobody waits. */

@@ -12,7 +12,10 @@
  *                            first way fails in its middle
  *
  * A page for which the second way fails is lost: it gets a reference that nobody
- * drops, so that neither its exporter nor the page allocator use it again.
+ * drops, so that neither its exporter nor the page allocator use it again. If it
+ * cannot begin yet, because a fence is pending that perhaps only the task can
+ * signal that runs the notifier, the pages are kept by such references for a
+ * while, the exporter releases its own, and a worker goes the way later.
  *
  * A mapping is a struct gntdev_map. It is found by the file descriptor number
  * of its buffer in the list of the gntdev file that made it, and is owned by
@@ -41,6 +44,7 @@
 #include <linux/delay.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-buf-release.h>
+#include <linux/dma-fence.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-resv.h>
 #include <linux/eventfd.h>
@@ -55,6 +59,7 @@
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include <xen/grant_table.h>
 #include <xen/gntdev.h>
@@ -125,6 +130,10 @@ struct gntdev_map_event_link {
  * @attach: keeps the exporter from moving the pages
  * @sgt: mapping of @attach
  * @notifier: called when the last reference to the buffer is gone
+ * @work: restores the pages when @fences have signaled
+ * @fences: what was pending then
+ * @nr_fences: how many there are
+ * @kept: each page has a reference of ours, and none of the exporter's
  * @domid: the domain that granted
  * @count: number of pages, and size of the arrays, which go with the pages
  * @pages: the first pages of the buffer
@@ -156,6 +165,11 @@ struct gntdev_map {
 	struct sg_table *sgt;
 	struct dma_buf_release_notifier notifier;
 
+	struct work_struct work;
+	struct dma_fence **fences;
+	unsigned int nr_fences;
+	bool kept;
+
 	domid_t domid;
 	unsigned int count;
 	struct page **pages;
@@ -173,6 +187,9 @@ struct gntdev_map {
 
 /* Serialises the attempts to map, so that of two for one buffer one succeeds. */
 static DEFINE_MUTEX(map_mutex);
+
+/* Where pages are restored that could not be in the notifier. */
+static struct workqueue_struct *gntdev_map_wq;
 
 /* ------------------------------------------------------------------ */
 /* The hypervisor. */
@@ -555,7 +572,8 @@ static void gntdev_map_clear(struct page *page)
 static void gntdev_map_lose(struct gntdev_map *map, unsigned int i)
 {
 	/* Nobody drops this reference. */
-	get_page(map->pages[i]);
+	if (!map->kept)
+		get_page(map->pages[i]);
 	map->owner[i] = GNTDEV_MAP_LOST;
 	map->result = -EIO;
 }
@@ -703,6 +721,36 @@ static void gntdev_map_roll_back(struct gntdev_map *map)
 }
 
 /*
+ * The exporter has not dropped its references yet: add ours, which alone count
+ * from now on. A compound page counts those of all its parts, which follow each
+ * other.
+ */
+static void gntdev_map_keep(struct gntdev_map *map)
+{
+	unsigned int i, k, end;
+
+	for (i = 0; i < map->count; i = end) {
+		struct page *head = compound_head(map->pages[i]);
+
+		for (end = i; end < map->count &&
+		     compound_head(map->pages[end]) == head; end++)
+			get_page(map->pages[end]);
+		for (k = i; k < end; k++)
+			map->base[k] = end - i;
+	}
+	map->kept = true;
+}
+
+/* The page_count() of a page that nobody uses who might look into it. */
+static unsigned int gntdev_map_base(struct gntdev_map *map, unsigned int i)
+{
+	/* What was in the page cache may have been thrown out of it by now. */
+	if (map->kept && map->cached[i] && gntdev_map_page_cache(map->pages[i]))
+		return map->base[i] + 1;
+	return map->base[i];
+}
+
+/*
  * One attempt to unmap and restore the pages that are the other domain's: all,
  * or with @partly those that nobody uses. Returns false if there is something
  * left to do.
@@ -726,13 +774,13 @@ static bool gntdev_map_try_restore(struct gntdev_map *map, bool partly)
 			}
 			gntdev_map_zap(page);
 		}
-		if (partly && page_count(page) > map->base[i]) {
+		if (partly && page_count(page) > gntdev_map_base(map, i)) {
 			all = false;
 			if (map->cached[i])
 				unlock_page(page);
 			continue;
 		}
-		gntdev_map_add_to_batch(map, n++, i, map->base[i]);
+		gntdev_map_add_to_batch(map, n++, i, gntdev_map_base(map, i));
 		cond_resched();
 	}
 	if (all || partly)
@@ -801,24 +849,67 @@ static void gntdev_map_detach(struct gntdev_map *map)
 	dma_buf_detach(map->dmabuf, map->attach);
 }
 
+static void gntdev_map_lose_all(struct gntdev_map *map)
+{
+	unsigned int i;
+
+	for (i = 0; i < map->count; i++)
+		gntdev_map_lose(map, i);
+}
+
+static void gntdev_map_work(struct work_struct *work)
+{
+	struct gntdev_map *map = container_of(work, struct gntdev_map, work);
+	unsigned long end = jiffies + msecs_to_jiffies(map->backend->fence_ms);
+	bool signaled = true;
+	unsigned int i;
+
+	for (i = 0; i < map->nr_fences; i++) {
+		long left = max_t(long, end - jiffies, 1);
+
+		if (dma_fence_wait_timeout(map->fences[i], false, left) <= 0)
+			signaled = false;
+		dma_fence_put(map->fences[i]);
+	}
+	kfree(map->fences);
+
+	if (signaled)
+		gntdev_map_restore(map);
+	else
+		gntdev_map_lose_all(map);
+	for (i = 0; i < map->count; i++)
+		if (map->owner[i] == GNTDEV_MAP_OWN)
+			put_page(map->pages[i]);
+	gntdev_map_finish(map);
+	gntdev_map_put(map);
+}
+
 /*
  * The last reference to the buffer is gone: nobody can map or import it any
- * more. What devices were told to do with it may take a while.
+ * more. What devices were told to do with it may take a while, and this may be a
+ * task on its way out whose next step, closing the file behind a fence, signals
+ * it. So do not wait for fences here, but where they cannot be noted.
  */
 static void gntdev_map_notify(struct dma_buf_release_notifier *notifier,
 			      struct dma_buf *dmabuf)
 {
 	struct gntdev_map *map = container_of(notifier, struct gntdev_map, notifier);
-	unsigned int i;
+
+	if (!dma_resv_test_signaled(dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP) &&
+	    !dma_resv_get_fences(dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP,
+				 &map->nr_fences, &map->fences)) {
+		gntdev_map_keep(map);
+		gntdev_map_detach(map);
+		INIT_WORK(&map->work, gntdev_map_work);
+		queue_work(gntdev_map_wq, &map->work);
+		return;
+	}
 
 	if (dma_resv_wait_timeout(dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP, false,
-				  msecs_to_jiffies(map->backend->fence_ms)) > 0) {
+				  msecs_to_jiffies(map->backend->fence_ms)) > 0)
 		gntdev_map_restore(map);
-	} else {
-		/* A device that has not finished may still write. */
-		for (i = 0; i < map->count; i++)
-			gntdev_map_lose(map, i);
-	}
+	else
+		gntdev_map_lose_all(map);
 	gntdev_map_detach(map);
 	gntdev_map_finish(map);
 	gntdev_map_put(map);
@@ -1258,12 +1349,20 @@ struct gntdev_map_priv *gntdev_map_open(void)
 
 int gntdev_map_init(void)
 {
+	gntdev_map_wq = alloc_workqueue("xen-gntdev-map", WQ_UNBOUND, 0);
+	if (!gntdev_map_wq)
+		return -ENOMEM;
 	gntdev_map_pdev = gntdev_map_device_create("xen-gntdev-map");
-	return PTR_ERR_OR_ZERO(gntdev_map_pdev);
+	if (IS_ERR(gntdev_map_pdev)) {
+		destroy_workqueue(gntdev_map_wq);
+		return PTR_ERR(gntdev_map_pdev);
+	}
+	return 0;
 }
 
-/* Mappings that are not undone hold the module. */
+/* Buffers with a notifier hold the module; what they left to do is waited for. */
 void gntdev_map_exit(void)
 {
+	destroy_workqueue(gntdev_map_wq);
 	platform_device_unregister(gntdev_map_pdev);
 }
