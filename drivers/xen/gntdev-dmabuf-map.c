@@ -942,6 +942,16 @@ static int gntdev_map_attach(struct gntdev_map_priv *priv,
 	map->attach = dma_buf_attach(map->dmabuf, priv->dev);
 	if (IS_ERR(map->attach))
 		return gntdev_map_exporter_errno(PTR_ERR(map->attach));
+	/* If it is in use, and by us perhaps, its pages are nobody's business. */
+	ret = gntdev_map_lock_buf(map->dmabuf);
+	if (ret)
+		goto detach;
+	if (!gntdev_map_buf_idle(map))
+		ret = -EBUSY;
+	gntdev_map_unlock_buf(map->dmabuf);
+	if (ret)
+		goto detach;
+
 	/* To the device only: nothing is done to the CPU's caches at the end. */
 	sgt = dma_buf_map_attachment_unlocked(map->attach, DMA_TO_DEVICE);
 	if (IS_ERR(sgt)) {
