@@ -112,4 +112,4 @@ def show(kernel, boot):
         raise Failure(f"{kernel.name}: the demonstration failed with status {boot.status['demo']}; see {boot.dir}")
     if boot.splats():
         raise Failure(f"{kernel.name}: the kernel complained: {boot.splats()[0][1]}; see {boot.dir}/console.log")
-    say("The kernel's console is clean (KASAN, lockdep, PROVE_RCU and the other debugging aids are on).")
+    say("The kernel's console is clean (lockdep, PROVE_RCU and other debugging aids are on, KASAN on x86-64).")

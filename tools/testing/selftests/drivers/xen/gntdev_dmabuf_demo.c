@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A picture that one domain draws appears in a buffer of another one, without a copy.
+ *
+ *	gntdev_dmabuf_demo draw			in the second domain, number 1
+ *	gntdev_dmabuf_demo show [FILE]		in the first; the frame is left in FILE (PPM)
+ *
+ * They meet in a page that the second domain grants first: its reference is the first that
+ * gntalloc gives out after boot. Each line says what was seen; `show` ends with status 1 at
+ * the first thing that is not so.
+ */
+
+#include <linux/dma-buf.h>
+#include <linux/dma-heap.h>
+
+#include "xen_util.h"
+
+#define WIDTH 320
+#define HEIGHT 240
+#define FRAME_SIZE (WIDTH * HEIGHT * 4UL)
+#define FRAME_PAGES (FRAME_SIZE / PAGE)
+#define PEER_DOMID 1
+#define FIRST_REF 8
+#define MAGIC 0x6f6d6564u
+#define PATIENCE 120		/* seconds for the other domain */
+
+/* What the two share beside the picture. */
+struct meeting {
+	__u32 magic;		/* written last */
+	__u32 wanted;		/* the picture that `show` asks for: 1, 2 ... */
+	__u32 drawn;		/* the picture that is there */
+	__u32 sum;		/* of the picture, as `draw` sees it */
+	__u64 gfn[2];		/* frames of its first and last page, as `draw` sees them */
+	__u32 refs[FRAME_PAGES];
+};
+
+/* The other domain reads and writes the same words, in order with the rest. */
+static __u32 get(const __u32 *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+static void set(__u32 *word, __u32 value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+static int step;
+
+static void say(const char *what)
+{
+	printf("\n%d. %s\n", ++step, what);
+}
+
+static void see(const char *what, const char *seen, bool right)
+{
+	printf("   %-52s %s\n", what, seen);
+	if (!right) {
+		printf("   ... and that is wrong\n");
+		exit(1);
+	}
+}
+
+static void see_ret(const char *what, int ret)
+{
+	see(what, ret < 0 ? strerror(-ret) : "done", ret >= 0);
+}
+
+/* Of an ioctl: 0 or its errno. */
+static void see_errno(const char *what, int error)
+{
+	see_ret(what, -error);
+}
+
+/* FNV-1a, 32 bits at a time. */
+static __u32 checksum(const __u32 *pixels)
+{
+	__u32 sum = 2166136261u;
+	unsigned int i;
+
+	for (i = 0; i < FRAME_SIZE / 4; i++)
+		sum = (sum ^ pixels[i]) * 16777619u;
+	return sum;
+}
+
+/* The frame that an address of this process is in, as this domain counts them. */
+static __u64 frame_of(const void *address)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	__u64 entry = 0;
+
+	if (fd < 0 || pread(fd, &entry, 8, (uintptr_t)address / PAGE * 8) != 8)
+		entry = 0;
+	if (fd >= 0)
+		close(fd);
+	return entry & ((1ULL << 55) - 1);
+}
+
+/* A landscape with a sun, which is elsewhere in each picture. */
+static void draw(__u32 *pixels, unsigned int picture)
+{
+	int sun_x = 60 + 100 * (picture % 3), sun_y = 70, x, y;
+
+	for (y = 0; y < HEIGHT; y++) {
+		for (x = 0; x < WIDTH; x++) {
+			int dx = x - sun_x, dy = y - sun_y;
+			int hill = 170 - (x - 110) * (x - 110) / 180;
+			int other = 190 - (x - 240) * (x - 240) / 220;
+			__u32 color;
+
+			if (y > hill)
+				color = 0x1e5a2f + ((y - hill) / 12 << 10);
+			else if (y > other)
+				color = 0x2f7d4a + ((y - other) / 12 << 10);
+			else if (dx * dx + dy * dy < 34 * 34)
+				color = 0xffd75e;
+			else
+				color = 0x3a78c8 + (y / 4 << 16) + (y / 4 << 8);
+			pixels[y * WIDTH + x] = color;
+		}
+	}
+}
+
+static int play_draw(void)
+{
+	int fd = open(GNTALLOC, O_RDWR | O_CLOEXEC), ret;
+	struct meeting *meeting;
+	__u32 refs[FRAME_PAGES], ref, picture = 0;
+	__u32 *pixels;
+	__u64 index;
+	unsigned int i;
+
+	ret = fd < 0 ? -errno : gntalloc_new(fd, 0, GNTALLOC_FLAG_WRITABLE, 1, &ref, &index);
+	if (ret) {
+		printf("draw: no page to grant: %s\n", strerror(-ret));
+		return 1;
+	}
+	meeting = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, index);
+	ret = gntalloc_new(fd, 0, GNTALLOC_FLAG_WRITABLE, FRAME_PAGES, refs, &index);
+	if (ret || meeting == MAP_FAILED || ref != FIRST_REF) {
+		printf("draw: granted %u, then %s\n", ref, strerror(-ret));
+		return 1;
+	}
+	pixels = mmap(NULL, FRAME_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, index);
+	if (pixels == MAP_FAILED) {
+		printf("draw: %s\n", strerror(errno));
+		return 1;
+	}
+	printf("draw: %lu pages granted, references %u to %u\n", FRAME_PAGES, refs[0],
+	       refs[FRAME_PAGES - 1]);
+	for (i = 0; i < FRAME_PAGES; i++)
+		meeting->refs[i] = refs[i];
+	meeting->wanted = 1;
+	set(&meeting->magic, MAGIC);
+
+	for (;;) {
+		__u32 sum = checksum(pixels);
+
+		if (picture != get(&meeting->wanted)) {
+			picture = get(&meeting->wanted);
+			draw(pixels, picture);
+			sum = checksum(pixels);
+			printf("draw: picture %u at %p, frames %#llx to %#llx, checksum %08x\n",
+			       picture, (void *)pixels, frame_of(pixels),
+			       frame_of((char *)pixels + FRAME_SIZE - 1), sum);
+		} else if (sum != meeting->sum) {
+			printf("draw: somebody else has drawn, checksum %08x\n", sum);
+		}
+		meeting->gfn[0] = frame_of(pixels);
+		meeting->gfn[1] = frame_of((char *)pixels + FRAME_SIZE - 1);
+		set(&meeting->sum, sum);
+		set(&meeting->drawn, picture);
+		usleep(50000);
+	}
+}
+
+static int buffer_new(void)
+{
+	struct dma_heap_allocation_data data = {
+		.len = FRAME_SIZE,
+		.fd_flags = O_RDWR | O_CLOEXEC,
+	};
+	int heap = open("/dev/dma_heap/system", O_RDWR | O_CLOEXEC);
+	int ret;
+
+	if (heap < 0)
+		return -errno;
+	ret = ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data) ? -errno : (int)data.fd;
+	close(heap);
+	return ret;
+}
+
+static int buffer_sync(int buf, __u64 flags)
+{
+	struct dma_buf_sync sync = { .flags = flags | DMA_BUF_SYNC_RW };
+
+	return ioctl(buf, DMA_BUF_IOCTL_SYNC, &sync) ? -errno : 0;
+}
+
+static __u32 buffer_sum(int buf, const __u32 *view)
+{
+	__u32 sum;
+
+	see_ret("DMA_BUF_IOCTL_SYNC", buffer_sync(buf, DMA_BUF_SYNC_START));
+	sum = checksum(view);
+	buffer_sync(buf, DMA_BUF_SYNC_END);
+	return sum;
+}
+
+/* Wait until the other domain has drawn that @picture, and sees that @sum if not 0. */
+static bool drawn(struct meeting *meeting, __u32 picture, __u32 sum)
+{
+	int tries;
+
+	for (tries = 0; tries < PATIENCE * 20; tries++) {
+		if (get(&meeting->drawn) == picture && (!sum || get(&meeting->sum) == sum))
+			return true;
+		usleep(50000);
+	}
+	return false;
+}
+
+static void compare(struct meeting *meeting, int buf, const __u32 *view)
+{
+	char text[64];
+	__u32 sum;
+
+	snprintf(text, sizeof(text), "%08x", meeting->sum);
+	see("checksum, in the domain that draws", text, true);
+	sum = buffer_sum(buf, view);
+	snprintf(text, sizeof(text), "%08x", sum);
+	see("checksum, in this domain's buffer", text, sum == meeting->sum);
+}
+
+static void save(const __u32 *pixels, const char *path)
+{
+	FILE *file = fopen(path, "we");
+	unsigned int i;
+
+	if (!file)
+		see_ret(path, -errno);
+	fprintf(file, "P6\n%u %u\n255\n", WIDTH, HEIGHT);
+	for (i = 0; i < WIDTH * HEIGHT; i++) {
+		fputc(pixels[i] >> 16 & 0xff, file);
+		fputc(pixels[i] >> 8 & 0xff, file);
+		fputc(pixels[i] & 0xff, file);
+	}
+	see_ret(path, fclose(file) ? -errno : 0);
+}
+
+/* No copy: the hypervisor counts the pages of the other domain that are mapped somewhere. */
+static long see_mapped(const char *what, long wanted)
+{
+	struct xen_usage usage;
+	int ret = xen_usage(PEER_DOMID, &usage);
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", usage.active);
+	see(what, ret ? strerror(-ret) : text, !ret && (wanted < 0 || usage.active == wanted));
+	return usage.active;
+}
+
+static int play_show(const char *path)
+{
+	int gntdev, buf, tries, ret = -ENXIO;
+	struct meeting *meeting = NULL;
+	struct witness shared = { .gntdev = -1 };
+	__u32 refs[FRAME_PAGES], first = FIRST_REF, sum;
+	__u32 *view;
+	char text[64];
+	unsigned int i;
+	long before;
+
+	printf("Another domain's pages in a dma-buf of this one\n");
+
+	say("References come from the domain that grants its pages");
+	for (tries = 0; tries < PATIENCE * 10; tries++) {
+		ret = witness_open(&shared, PEER_DOMID, &first, 1);
+		meeting = shared.view;
+		if (!ret && get(&meeting->magic) == MAGIC)
+			break;
+		witness_close(&shared);
+		meeting = NULL;
+		usleep(100000);
+	}
+	see_ret("domain 1 is there", ret);
+	see("its first page", meeting ? "in place" : "not in place", meeting);
+	for (i = 0; i < FRAME_PAGES; i++)
+		refs[i] = meeting->refs[i];
+	see("picture 1", "drawn", drawn(meeting, 1, 0));
+	snprintf(text, sizeof(text), "%u to %u", refs[0], refs[FRAME_PAGES - 1]);
+	see("references of the picture", text, true);
+	snprintf(text, sizeof(text), "%#llx to %#llx", (unsigned long long)meeting->gfn[0],
+		 (unsigned long long)meeting->gfn[1]);
+	see("frames of the picture, as that domain counts", text, meeting->gfn[0]);
+
+	before = see_mapped("mapped pages of domain 1: where the two meet", -1);
+
+	say("A buffer of this domain's own allocator (dma-buf heap)");
+	buf = buffer_new();
+	see_ret("buffer", buf);
+
+	say("IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF: the pages take the place of the buffer's");
+	gntdev = gntdev_open();
+	see_ret(GNTDEV, gntdev);
+	see_errno("the ioctl", map_refs(gntdev, buf, PEER_DOMID, refs, FRAME_PAGES));
+
+	say("Use the buffer: here mmap(), elsewhere a GPU or a display");
+	view = mmap(NULL, FRAME_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0);
+	see_ret("mmap() of the buffer", view == MAP_FAILED ? -errno : 0);
+	compare(meeting, buf, view);
+	snprintf(text, sizeof(text), "%p", (void *)view);
+	see("address of the buffer", text, true);
+	see_mapped("mapped pages of domain 1, says the hypervisor", before + FRAME_PAGES);
+
+	say("Picture 2: the other domain draws, this one does nothing");
+	sum = meeting->sum;
+	set(&meeting->wanted, 2);
+	see("picture 2", "drawn", drawn(meeting, 2, 0) && meeting->sum != sum);
+	compare(meeting, buf, view);
+	if (path)
+		save(view, path);
+
+	say("The other way: this domain draws a frame around it");
+	buffer_sync(buf, DMA_BUF_SYNC_START);
+	for (i = 0; i < WIDTH; i++) {
+		view[i] = 0xffffff;
+		view[(HEIGHT - 1) * WIDTH + i] = 0xffffff;
+	}
+	sum = checksum(view);
+	buffer_sync(buf, DMA_BUF_SYNC_END);
+	snprintf(text, sizeof(text), "%08x", sum);
+	see("checksum, in this domain's buffer", text, true);
+	see("the other domain sees the same", text, drawn(meeting, 2, sum));
+
+	say("IOCTL_GNTDEV_DMABUF_MAP_RELEASE, and the buffer goes");
+	see_errno("the ioctl", map_release(gntdev, buf));
+	ret = map_wait(gntdev, buf, 0);
+	see("WAIT_RELEASED while there is the buffer", strerror(ret), ret == ETIMEDOUT);
+	munmap(view, FRAME_SIZE);
+	close(buf);
+
+	say("IOCTL_GNTDEV_DMABUF_MAP_WAIT_RELEASED: the pages are the other domain's alone");
+	see_errno("the ioctl", map_wait(gntdev, buf, 10000));
+	see_mapped("mapped pages of domain 1", before);
+	sum = meeting->sum;
+	set(&meeting->wanted, 3);
+	see("picture 3, which only that domain sees", "drawn",
+	    drawn(meeting, 3, 0) && meeting->sum != sum);
+
+	witness_close(&shared);
+	close(gntdev);
+	printf("\nAll as it should be.\n");
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (argc == 2 && !strcmp(argv[1], "draw"))
+		return play_draw();
+	if (argc >= 2 && !strcmp(argv[1], "show"))
+		return play_show(argv[2]);
+	fprintf(stderr, "usage: %s draw | show [FILE]\n", argv[0]);
+	return 2;
+}
