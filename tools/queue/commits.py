@@ -25,8 +25,8 @@ from steps import Failure
 
 SUBSYSTEM = build.SUBSYSTEM
 CODE = ("drivers/", "fs/", "mm/", "samples/")     # where the queue touches what is compiled into a kernel
-# Options of drivers that no processor of CONFIGS has, but whose objects compile for it. make is told.
-FORCED = {"arm64": {"CONFIG_DRM_OMAP": "m"}}
+# Drivers that no processor of CONFIGS can have, one whose compiler takes their objects, and what make is told.
+FORCED = {"drivers/gpu/drm/omapdrm/": ("arm64", "CONFIG_DRM_OMAP=m")}
 CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compile-arm64.config",)}
 
 
@@ -48,7 +48,7 @@ class Variant:
         self.kbuild = build.Kbuild(tree, tree / f".obj-{self.name}", arch=arch, cross=cross, env=env, compiler=compiler)
         self.toggles = build.wanted([build.TOGGLES], kernel.name)
         self.options = build.wanted(CONFIGS[arch], kernel.name)
-        self.forced = FORCED.get(arch, {})
+        self.arch = arch
         self.pending = True     # to be configured
         self.known = set()      # warnings of the unpatched source
 
@@ -80,13 +80,7 @@ class Variant:
 
     def force(self, targets):
         """What tells make to compile @targets, if some are of drivers that cannot be configured."""
-        real = build.resolved(self.kbuild.obj)
-        needless = {target for target in targets if target.endswith("/") or setting(self.tree, f"{target[:-1]}c", real)}
-        return [] if needless.issuperset(targets) else [f"{name}={value}" for name, value in self.forced.items()]
-
-    def resolved(self):
-        """The options that sources are compiled by."""
-        return {**build.resolved(self.kbuild.obj), **self.forced}
+        return [option for directory, (_, option) in FORCED.items() if any(target.startswith(directory) for target in targets)]
 
     def start(self, number, off=()):
         """Configure with the toggles in @off off; with all on, only if they were not, or a Kconfig changed."""
@@ -98,11 +92,18 @@ class Variant:
 
     def builds(self, path):
         """Whether this kernel, as it is configured, contains the source file @path."""
-        return bool(setting(self.tree, path, self.resolved()))
+        return self.contains(path, build.resolved(self.kbuild.obj))
+
+    def contains(self, path, real):
+        """The same, given the options that it has."""
+        for directory, (arch, _) in FORCED.items():
+            if path.startswith(directory):
+                return arch == self.arch
+        return bool(setting(self.tree, path, real))
 
     def targets(self, paths):
         """What make has to build for touched @paths: the subsystem, and single objects elsewhere."""
-        real = self.resolved()
+        real = build.resolved(self.kbuild.obj)
         if not any(path.startswith((SUBSYSTEM, "include/")) or is_kconfig(path) for path in paths):
             return [path[:-1] + "o" for path in self.others(paths, real)]
         # make DIRECTORY/ leaves modules out (5.10), so the subsystem's are named as well.
@@ -113,7 +114,7 @@ class Variant:
         """Those sources of @paths that are not the subsystem's, and that this kernel contains."""
         return [path for path in paths if path.endswith(".c") and path.startswith(CODE)
                 and not path.startswith(SUBSYSTEM) and (self.tree / path).exists()
-                and setting(self.tree, path, real)]
+                and self.contains(path, real)]
 
     def step(self, number, paths, toggles):
         """Build a commit that touches @paths: with all on, and if one of @toggles matters with all off and each of them off.

@@ -112,15 +112,15 @@ def test_toggles_that_matter(tmp_path):
 
 
 def test_drivers_that_no_configuration_has(tmp_path, monkeypatch):
-    omap = tmp_path / "drivers" / "gpu" / "drm" / "omapdrm"
-    omap.mkdir(parents=True)
-    (omap.parent / "Makefile").write_text("obj-$(CONFIG_DRM) += drm.o\nobj-$(CONFIG_DRM_OMAP) += omapdrm/\n")
+    drm = tmp_path / "drivers" / "gpu" / "drm"
+    drm.mkdir(parents=True)
+    (drm / "Makefile").write_text("obj-$(CONFIG_DRM) += drm.o\nobj-y += omapdrm/\n")
     variant = commits.Variant.__new__(commits.Variant)
-    variant.tree, variant.forced = tmp_path, {"CONFIG_DRM_OMAP": "m"}
+    variant.tree = tmp_path
     variant.kbuild = type("Kbuild", (), {"obj": tmp_path})
     monkeypatch.setattr(build, "resolved", lambda obj: {"CONFIG_DRM": "y"})
-    assert variant.builds("drivers/gpu/drm/omapdrm/omap_gem.c") and variant.builds("drivers/gpu/drm/drm.c")
+    for variant.arch, forced in (("arm64", True), ("x86_64", False)):
+        assert variant.builds("drivers/gpu/drm/omapdrm/omap_gem.c") == forced
+        assert variant.builds("drivers/gpu/drm/drm.c")
     assert variant.force(["drivers/gpu/drm/drm.o", "drivers/gpu/drm/"]) == []
     assert variant.force(["drivers/gpu/drm/drm.o", "drivers/gpu/drm/omapdrm/omap_gem.o"]) == ["CONFIG_DRM_OMAP=m"]
-    variant.forced = {}
-    assert not variant.builds("drivers/gpu/drm/omapdrm/omap_gem.c")
