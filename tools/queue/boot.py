@@ -10,8 +10,8 @@ each, and whatever looks like a fault on the console, is printed.
     boot.py --xen arm64 TREE [FILE...] [-c COMMAND]... [--peer COMMAND]...
 
 boots it as the first domain of Xen, on arm64, with a second domain for each --peer, domids 1, 2 ...,
-that runs that COMMAND (words, no shell); the FILEs are there, too. With --xen pvh it is
-the x86-64 kernel, alone, as a first domain of that kind; --xen pv needs one of its own. With
+that runs that COMMAND (words, no shell); the FILEs are there, too. With --xen pvh and
+--xen pv it is on x86-64, alone, as a first domain of that kind. With
 
     --make tools/testing/selftests/drivers/xen
 

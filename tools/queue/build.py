@@ -42,6 +42,7 @@ class Kind:
 KINDS = {
     "guest": Kind("x86_64", GUEST, ".obj", True),
     "arm64": Kind("arm64", ("xen-arm64.config",), ".obj-xen", False),
+    "pvh": Kind("x86_64", (*GUEST, "xen-pvh.config"), ".obj-pvh", False),
     "pv": Kind("x86_64", ("xen-pv.config",), ".obj-pv", False),
 }
 

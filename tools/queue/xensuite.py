@@ -3,9 +3,8 @@
 
 On arm64, the target platform, each kernel has three second domains beside it, whose pages the tests
 of programs named *_domains map: one serves, one is destroyed, one never answers. On x86-64 the
-kernel of the other suites is a PVH first domain, the oldest and the newest; and the oldest, built
-for that, a PV one, where all is refused (*_pv). With the suite `control` the unpatched kernel has to
-fail the same tests on arm64.
+oldest and the newest are a PVH first domain, the oldest also a PV one, where all is refused (*_pv).
+With the suite `control` the unpatched kernel has to fail the same tests on arm64.
 """
 
 import boots
@@ -111,8 +110,8 @@ def check(kernel, control, results):
 
     found = run(build.kernel_image(kernel, "queue", "arm64"), "arm64")
     if kernel in (oldest, newest):
-        run(build.kernel_image(kernel, "queue"), "pvh")     # that of the other suites
-    if kernel == oldest:    # one is enough to see it refused, in a kernel of its own
+        run(build.kernel_image(kernel, "queue", "pvh"), "pvh")
+    if kernel == oldest:    # one is enough to see it refused
         run(build.kernel_image(kernel, "queue", "pv"), "pv")
     if control:
         # The programs are the woven tree's: only the kernel differs.

@@ -66,8 +66,7 @@ def recorded(tmp_path, monkeypatch, capsys):
 
 def session(tmp_path, mode, *names):
     programs = [kselftest.Program(name, tmp_path / name, f"tools/{name}.c", not name.endswith("_peer")) for name in names]
-    image = build.Image(tmp_path, tmp_path, {"pvh": "guest"}.get(mode, mode))
-    (tmp_path / "modules.order").write_text("")
+    image = build.Image(tmp_path, tmp_path, mode)
     return xensuite.Session(SimpleNamespace(name="6.1"), image, programs, "queue", mode)
 
 
