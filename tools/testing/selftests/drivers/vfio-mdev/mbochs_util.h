@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <linux/types.h>
@@ -39,6 +40,7 @@ struct mbochs {
 	int group;
 	int dev;
 	uint64_t bar0, bar0_size, bar2;	/* offsets in dev */
+	uint32_t *map;			/* of all of BAR 0, or NULL */
 };
 
 static inline int sysfs_write(const char *path, const char *text)
@@ -113,8 +115,24 @@ static inline int mbochs_region(int dev, unsigned int index, uint64_t *offset,
 	return 0;
 }
 
+/* A mapping holds the device as its file descriptor does: closing ends both. */
+static inline uint32_t *mbochs_bar0(struct mbochs *mb)
+{
+	void *map;
+
+	if (!mb->map) {
+		map = mmap(NULL, mb->bar0_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			   mb->dev, mb->bar0);
+		mb->map = map == MAP_FAILED ? NULL : map;
+	}
+	return mb->map;
+}
+
 static inline void mbochs_close(struct mbochs *mb)
 {
+	if (mb->map)
+		munmap(mb->map, mb->bar0_size);
+	mb->map = NULL;
 	close(mb->dev);
 	close(mb->group);
 	close(mb->container);
@@ -129,6 +147,7 @@ static inline int mbochs_open(struct mbochs *mb)
 	uint64_t ignored;
 	ssize_t len;
 
+	mb->map = NULL;
 	mb->dev = -1;
 	mb->group = -1;
 	mb->container = -1;
