@@ -62,7 +62,7 @@ def table(queue):
     lines = [f"| {' | '.join(row)} |" for row in rows]
     guests = [suite for suite in check.SUITES if suite in (*boots.SUITES, "control")]
     lines += ["", f"Tested how, each kernel: `lint`; `build` for {' and '.join(commits.CONFIGS)}; "
-                  f"{', '.join(f'`{suite}`' for suite in guests)} in QEMU on x86_64; `xen` there and on arm64."]
+                  f"{', '.join(f'`{suite}`' for suite in guests)} in QEMU on x86_64; `xen`, when asked for, on arm64."]
     return "\n".join(lines) + "\n"
 
 
