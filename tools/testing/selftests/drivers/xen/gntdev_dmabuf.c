@@ -265,7 +265,8 @@ struct setting {
 	struct buf buf;
 	const __u32 *refs;
 	struct witness witness;
-	struct xen_usage before;
+	struct xen_usage before;	/* there was a witness */
+	struct xen_usage witnessed;
 	int usage;		/* 0 if the hypervisor counts for us */
 	int fds;
 };
@@ -290,17 +291,17 @@ static int setting_make(struct setting *s, enum exporter kind, unsigned int page
 	if (ret)
 		return ret;
 	pattern_fill(s->witness.view, 0, pages, 1);
-	return 0;
+	return s->usage ? 0 : xen_usage(s->domid, &s->witnessed);
 }
 
 /*
- * The number of grants that are mapped, but for @expected ones, and of pages that this domain
- * has lost. It is 0 soon, or wrong.
+ * The difference to what the hypervisor counted before, in grants that are mapped and in pages of
+ * this domain. It is 0 soon, or wrong.
  */
-static long left(struct setting *s, unsigned int expected)
+static long left(struct setting *s, const struct xen_usage *before)
 {
-	struct xen_usage after = s->before;
 	double limit = now() + SOON / 1000;
+	struct xen_usage after;
 	long wrong;
 
 	if (s->usage)
@@ -308,8 +309,7 @@ static long left(struct setting *s, unsigned int expected)
 	for (;;) {
 		if (xen_usage(s->domid, &after))
 			return -EIO;
-		wrong = labs(after.active - s->before.active - expected) +
-			labs(after.pages - s->before.pages);
+		wrong = labs(after.active - before->active) + labs(after.pages - before->pages);
 		if (!wrong || now() > limit)
 			return wrong;
 		usleep(100000);
@@ -342,7 +342,7 @@ static void end(struct __test_metadata *_metadata, struct setting *s)
 {
 	setting_end(s);
 	/* Grants or pages are missing, if the hypervisor says so. */
-	EXPECT_EQ(0, left(s, 0));
+	EXPECT_EQ(0, left(s, &s->before));
 	EXPECT_EQ(s->fds, count_fds());
 }
 
@@ -718,7 +718,7 @@ TEST_F_TIMEOUT(map, every_order_of_closing, 2 * SECONDS)
 		ASSERT_EQ(0, buf_new(&s->buf, variant->exporter, variant->pages));
 	}
 	/* What is left is the witness. */
-	EXPECT_EQ(0, left(s, s->buf.pages));
+	EXPECT_EQ(0, left(s, &s->witnessed));
 }
 
 /* The steps of a process that is to be killed after any of them. */
@@ -789,7 +789,7 @@ TEST_F_TIMEOUT(map, killed_at_each_step, SECONDS)
 		if (step >= WRITTEN)
 			EXPECT_EQ(0, pattern_wrong(s->witness.view, 0, s->buf.pages, 77));
 	}
-	EXPECT_EQ(0, left(s, s->buf.pages));
+	EXPECT_EQ(0, left(s, &s->witnessed));
 	/* Once more by hand, with the same references. */
 	ASSERT_EQ(0, map_all(s));
 	EXPECT_EQ(0, not_coherent(s, s->buf.pages));
@@ -830,7 +830,7 @@ TEST_F_TIMEOUT(map, killed_at_any_time, SECONDS)
 		kill(child, SIGKILL);
 		ASSERT_EQ(child, waitpid(child, NULL, 0));
 	}
-	EXPECT_EQ(0, left(s, variant->pages));
+	EXPECT_EQ(0, left(s, &s->witnessed));
 }
 
 /*
@@ -879,7 +879,7 @@ TEST_F_TIMEOUT(map, killed_with_a_pending_fence, SECONDS)
 			TH_LOG("it waits in the kernel for what it alone could end");
 		gone = 0;
 	}
-	EXPECT_EQ(0, left(s, variant->pages));
+	EXPECT_EQ(0, left(s, &s->witnessed));
 }
 
 /* Who got the buffer's fd keeps the pages, also when the process that mapped them is dead. */
@@ -2070,7 +2070,7 @@ FIXTURE_SETUP(stock)
 FIXTURE_TEARDOWN(stock)
 {
 	close(self->gntdev);
-	EXPECT_EQ(0, left(&self->s, 0));
+	EXPECT_EQ(0, left(&self->s, &self->s.before));
 }
 
 static int export(int gntdev, unsigned int domid, const __u32 *refs, unsigned int count, int *fd)
@@ -2185,7 +2185,7 @@ TEST_F_TIMEOUT(stock, import, SECONDS)
 		pattern_fill(w.view, 0, SMALL, 10);
 		EXPECT_EQ(0, pattern_wrong(view, 0, SMALL, 10));
 		witness_close(&w);
-		EXPECT_EQ(0, left(&self->s, 0));
+		EXPECT_EQ(0, left(&self->s, &self->s.before));
 		buf_unview(&b, view);
 	}
 	EXPECT_EQ(0, import_release(self->gntdev, b.fd));
