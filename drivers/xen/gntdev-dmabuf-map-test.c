@@ -88,6 +88,24 @@ static int mock_index(unsigned long pfn)
 	return 0;
 }
 
+/* Which page an operation is about: without Xen 5.10 has virtual addresses there. */
+static int mock_index_addr(u64 host_addr)
+{
+	struct gnttab_map_grant_ref op;
+	int i;
+
+	for (i = 0; i < PAGES; i++) {
+		if (!the_xen->pages[i])
+			continue;
+		gnttab_set_map_op(&op, (unsigned long)page_address(the_xen->pages[i]),
+				  GNTMAP_host_map, 0, 0);
+		if (op.host_addr == host_addr)
+			return i;
+	}
+	the_xen->confused++;
+	return 0;
+}
+
 static void mock_change(int i, u8 from, u8 content, u8 to)
 {
 	if (the_xen->state[i] != from || !page_is(the_xen->pages[i], content))
@@ -142,7 +160,7 @@ static void mock_map(struct gnttab_map_grant_ref *ops, struct page **pages,
 			ops[k].status = the_xen->map_status;
 			continue;
 		}
-		i = mock_index(PHYS_PFN(ops[k].host_addr));
+		i = mock_index_addr(ops[k].host_addr);
 		mock_change(i, GNTDEV_MAP_HOLE, HOLE, GNTDEV_MAP_FOREIGN);
 		page_fill(the_xen->pages[i], FOREIGN);
 		ops[k].handle = 1000 + i;
@@ -161,7 +179,7 @@ static int mock_unmap(struct gnttab_unmap_grant_ref *ops, struct page **pages,
 		return -ETIMEDOUT;
 	the_xen->unmaps++;
 	for (k = 0; k < nr; k++) {
-		i = mock_index(PHYS_PFN(ops[k].host_addr));
+		i = mock_index_addr(ops[k].host_addr);
 		if (ops[k].handle != 1000 + i || the_xen->pages[i] != pages[k])
 			the_xen->confused++;
 		if (the_xen->unmap_bad & BIT(i)) {
