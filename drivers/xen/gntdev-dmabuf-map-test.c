@@ -34,9 +34,9 @@ struct mock_xen {
 	u8 state[PAGES];
 	/* What fails: */
 	int decrease_max;	/* frames that are taken */
-	int populate_max;	/* frames that are given */
 	int decrease_errno;
 	int populate_errno;
+	unsigned int populate_bad;	/* bit mask of frames: it stops at one */
 	unsigned int map_bad;	/* bit mask of grants */
 	s16 map_status;
 	unsigned int unmap_bad;
@@ -131,18 +131,20 @@ static int mock_decrease(unsigned int nr, xen_pfn_t *frames)
 
 static int mock_populate(unsigned int nr, xen_pfn_t *frames)
 {
-	int i, n, k;
+	unsigned int k;
+	int i;
 
 	the_xen->populates++;
 	if (the_xen->populate_errno)
 		return the_xen->populate_errno;
-	n = min_t(int, nr, the_xen->populate_max);
-	for (k = 0; k < n; k++) {
+	for (k = 0; k < nr; k++) {
 		i = mock_index(frames[k]);
+		if (the_xen->populate_bad & BIT(i))
+			return k;
 		mock_change(i, GNTDEV_MAP_HOLE, HOLE, GNTDEV_MAP_OWN);
 		page_fill(the_xen->pages[i], FRESH);
 	}
-	return n;
+	return nr;
 }
 
 static void mock_map(struct gnttab_map_grant_ref *ops, struct page **pages,
@@ -296,7 +298,6 @@ static int map_test_init(struct kunit *test)
 	t->xen.backend.fence_ms = LONG_MS;
 	t->xen.backend.unmap_ms = LONG_MS;
 	t->xen.decrease_max = PAGES;
-	t->xen.populate_max = PAGES;
 	the_xen = &t->xen;
 	gntdev_map_wq = alloc_workqueue("gntdev-map-test", WQ_UNBOUND, 0);
 	if (!gntdev_map_wq)
@@ -682,9 +683,9 @@ static void populate_fails_in_map(struct kunit *test)
 
 	t->xen.map_bad = BIT(3);
 	t->xen.map_status = GNTST_bad_gntref;
-	t->xen.populate_max = PAGES - 1;
+	t->xen.populate_bad = BIT(2);
 	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), -EIO);
-	expect_lost(test, BIT(PAGES - 1), HOLE);
+	expect_lost(test, BIT(2), HOLE);
 	expect_unmapped(test, dmabuf);
 	dma_buf_put(dmabuf);
 }
@@ -716,9 +717,9 @@ static void populate_fails_at_release(struct kunit *test)
 	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
 
 	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
-	t->xen.populate_max = PAGES - 2;
+	t->xen.populate_bad = BIT(0) | BIT(3) | BIT(4) | BIT(PAGES - 1);
 	end_with_losses(test);
-	expect_lost(test, BIT(PAGES - 1) | BIT(PAGES - 2), HOLE);
+	expect_lost(test, t->xen.populate_bad, HOLE);
 }
 
 static void populate_gives_nothing(struct kunit *test)

@@ -61,6 +61,7 @@
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
+#include <xen/features.h>
 #include <xen/grant_table.h>
 #include <xen/gntdev.h>
 #include <xen/mem-reservation.h>
@@ -194,8 +195,23 @@ static struct workqueue_struct *gntdev_map_wq;
 /* ------------------------------------------------------------------ */
 /* The hypervisor. */
 
+/* Does Xen map the memory of this domain to frames of the same numbers? */
+static bool gntdev_map_direct_mapped(void)
+{
+	if (!IS_ENABLED(CONFIG_ARM) && !IS_ENABLED(CONFIG_ARM64))
+		return false;
+	return xen_feature(XENFEAT_direct_mapped) ||
+	       (!xen_feature(XENFEAT_not_direct_mapped) && xen_initial_domain());
+}
+
 static int gntdev_map_xen_decrease(unsigned int nr, xen_pfn_t *frames)
 {
+	/*
+	 * Such frames stay the domain's whatever happens, and populating puts
+	 * them back: let the grants replace them, with no hole in between.
+	 */
+	if (gntdev_map_direct_mapped())
+		return nr;
 	return xenmem_reservation_decrease(nr, frames);
 }
 
@@ -407,12 +423,13 @@ static struct page *gntdev_map_usable_page(unsigned long pfn)
  * that they came with, and pages of the page cache by one more, or pins them as
  * memfd_pin_folios() does.
  */
-static unsigned int gntdev_map_idle_count(struct page *page)
+static unsigned int gntdev_map_idle_count(struct gntdev_map *map, struct page *page)
 {
 	if (!gntdev_map_page_cache(page))
 		return 1;
-	return page_count(page) > GUP_PIN_COUNTING_BIAS ?
-	       1 + GUP_PIN_COUNTING_BIAS : 2;
+	/* Not by the count: any user can make as many references as a pin is. */
+	return strcmp(map->dmabuf->exp_name, "udmabuf") ?
+	       2 : 1 + GUP_PIN_COUNTING_BIAS;
 }
 
 static int gntdev_map_cmp_pfn(const void *a, const void *b)
@@ -470,7 +487,7 @@ static int gntdev_map_collect(struct gntdev_map *map, u32 data_ofs)
 		if (n < map->count) {
 			map->pages[n] = page;
 			map->cached[n] = gntdev_map_page_cache(page);
-			map->base[n] = gntdev_map_idle_count(page);
+			map->base[n] = gntdev_map_idle_count(map, page);
 		}
 		cond_resched();
 	}
@@ -592,7 +609,7 @@ static void gntdev_map_report_lost(struct gntdev_map *map)
 /* Put own memory, zeroed, into all holes. */
 static void gntdev_map_fill(struct gntdev_map *map)
 {
-	unsigned int i, n = 0;
+	unsigned int i, n = 0, done = 0;
 	int filled;
 
 	for (i = 0; i < map->count; i++) {
@@ -601,16 +618,16 @@ static void gntdev_map_fill(struct gntdev_map *map)
 		map->batch[n] = i;
 		map->frames[n++] = page_to_xen_pfn(map->pages[i]);
 	}
-	if (!n)
-		return;
-	filled = max(map->backend->populate(n, map->frames), 0);
-	for (i = 0; i < n; i++) {
-		if (i < filled) {
+	while (done < n) {
+		filled = max(map->backend->populate(n - done, map->frames + done), 0);
+		for (i = done, done += filled; i < done; i++) {
 			gntdev_map_clear(map->pages[map->batch[i]]);
 			map->owner[map->batch[i]] = GNTDEV_MAP_OWN;
-		} else {
-			gntdev_map_lose(map, map->batch[i]);
 		}
+		/* It stopped at a frame that fails: go on behind it. */
+		if (done < n)
+			gntdev_map_lose(map, map->batch[done++]);
+		cond_resched();
 	}
 }
 
@@ -741,13 +758,18 @@ static void gntdev_map_keep(struct gntdev_map *map)
 	map->kept = true;
 }
 
-/* The page_count() of a page that nobody uses who might look into it. */
+/*
+ * The page_count() of a page that nobody uses who might look into it. One that was
+ * in the page cache may have been thrown out of it by now, and has no reference
+ * of it then; the caller has locked it, so that this stays as it is.
+ */
 static unsigned int gntdev_map_base(struct gntdev_map *map, unsigned int i)
 {
-	/* What was in the page cache may have been thrown out of it by now. */
-	if (map->kept && map->cached[i] && gntdev_map_page_cache(map->pages[i]))
-		return map->base[i] + 1;
-	return map->base[i];
+	bool in_cache = gntdev_map_page_cache(map->pages[i]);
+
+	if (!map->cached[i])
+		return map->base[i];
+	return map->kept ? map->base[i] + in_cache : map->base[i] - !in_cache;
 }
 
 /*
