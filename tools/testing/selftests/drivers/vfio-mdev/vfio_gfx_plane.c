@@ -592,6 +592,7 @@ TEST_F(gfx_plane, removed_while_open)
 	nanosleep(&moment, NULL);
 	/* Either answer will do, as long as it is one. */
 	fd[1] = plane_get(&self->mb, self->plane.dmabuf_id);
+	EXPECT_EQ(1, __atomic_load_n(&ret, __ATOMIC_ACQUIRE));
 	mbochs_close(&self->mb);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_EQ(0, ret);
@@ -673,7 +674,7 @@ TEST_F(gfx_plane, sync_files)
 	EXPECT_EQ(POLLIN | POLLOUT, buf_poll(fd[1], POLLIN | POLLOUT));
 	close(out);
 
-	/* Closed while one is pending, and somebody polls. */
+	/* Closed while one is pending, whose callback an earlier poll has left. */
 	fence = timeline_fence(timeline, 2);
 	ASSERT_LE(0, fence);
 	ASSERT_EQ(0, buf_import(fd[1], DMA_BUF_SYNC_READ, fence));
@@ -693,6 +694,13 @@ struct race {
 	int wrong;		/* an errno that must not be */
 };
 
+/* The first that goes wrong is kept: who succeeds does not write over it. */
+static void race_check(struct race *race, int err)
+{
+	if (err)
+		__sync_bool_compare_and_swap(&race->wrong, 0, err);
+}
+
 static void *race_thread(void *arg)
 {
 	struct race *race = arg;
@@ -700,14 +708,15 @@ static void *race_thread(void *arg)
 	struct vfio_device_gfx_plane_info info = {};
 	int fd[2], i;
 
-	while (!__atomic_load_n(&race->stop, __ATOMIC_ACQUIRE) && !race->wrong) {
-		race->wrong = plane_primary(race->mb, &info);
+	while (!__atomic_load_n(&race->stop, __ATOMIC_ACQUIRE) &&
+	       !__atomic_load_n(&race->wrong, __ATOMIC_ACQUIRE)) {
+		race_check(race, plane_primary(race->mb, &info));
 		for (i = 0; i < 2; i++) {
 			fd[i] = plane_get(race->mb, info.dmabuf_id);
 			if (fd[i] == -EINVAL)
 				__sync_fetch_and_add(&race->dead, 1);
 			else if (fd[i] < 0)
-				race->wrong = -fd[i];
+				race_check(race, -fd[i]);
 			else
 				__sync_fetch_and_add(&race->got, 1);
 		}
@@ -719,7 +728,7 @@ static void *race_thread(void *arg)
 				map[i] = value++;
 				munmap(map, SIZE);
 			} else {
-				race->wrong = ENOMEM;
+				race_check(race, ENOMEM);
 			}
 			close(fd[i]);
 		}
