@@ -9,6 +9,7 @@ import errno
 import re
 from fnmatch import fnmatchcase
 
+import build
 import config
 import guest
 import igt
@@ -218,6 +219,10 @@ class Off(Queue):
         The same look at the @patched image has to find them.
         """
         objects = sorted(path[:-1] + "o" for path in own if path.startswith("drivers/") and path.endswith(".c"))
+        outside = [path for path in objects if not path.startswith(build.TOGGLED)]
+        if outside:
+            self.add("kselftest", "no-code", FAIL, f"{' '.join(outside)}: not in a place that is looked at, see build.TOGGLED")
+            return
         found = code(self.session.image.obj, objects)
         if not code(patched.obj, objects):
             self.add("kselftest", "no-code", FAIL, "nor is there any with the toggles on: this test looks in the wrong place")

@@ -23,6 +23,7 @@ CONFIGS = config.HERE / "configs"
 GUEST = ("guest.config", "debug.config")
 TOGGLES = "queue.config"
 SUBSYSTEM = "drivers/dma-buf/"
+TOGGLED = (SUBSYSTEM, "drivers/xen/")       # where the queue has sources that a toggle leaves out
 PROGRESS_SECONDS = 20
 # Variables of the user's that mean something to the kernel's make.
 FOREIGN = ("KBUILD_OUTPUT", "KCFLAGS", "KAFLAGS", "KCPPFLAGS", "LLVM", "LLVM_IAS", "KCONFIG_CONFIG", "CFLAGS", "LDFLAGS",
@@ -223,7 +224,7 @@ def off_image(kernel, log):
     """Build "off" where "queue" is built, and keep what of it is looked at in .obj-off.
 
     There the build system knows that only the subsystem differs; in a place of its own it would
-    compile everything again. The next build of "queue" turns the toggles on again.
+    compile everything again. Afterwards "queue" is there as before.
     """
     kept = Image(kernel.tree, kernel.tree / ".obj-off")
     options = {**wanted(GUEST, kernel.name), **wanted([TOGGLES], kernel.name, "n")}
@@ -232,12 +233,14 @@ def off_image(kernel, log):
         return kept
     shutil.rmtree(kept.obj, ignore_errors=True)
     # What was built with the toggles on would stay there, and be taken for built with them off.
-    shutil.rmtree(kernel.tree / ".obj" / SUBSYSTEM, ignore_errors=True)
+    for directory in TOGGLED:
+        shutil.rmtree(kernel.tree / ".obj" / directory, ignore_errors=True)
     built = image(kernel.tree, toggles="n", suffix="-off", log=log)
-    objects = (built.obj / SUBSYSTEM).rglob("*.o")
+    objects = [path for directory in TOGGLED for path in (built.obj / directory).rglob("*.o")]
     for path in (built.bootable, built.obj / "modules.order", *built.modules, *objects):
         copy = kept.obj / path.relative_to(built.obj)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
     (kept.obj / "stamp").write_text(stamp, encoding="utf-8")
+    kernel_image(kernel, "queue")
     return kept

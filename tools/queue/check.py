@@ -131,9 +131,6 @@ def check_alone(kernel, suites, control, results):
     own = boots.own_files(kernel)
     # First: the objects of the control kernel, whose configuration is the same, are then in the cache.
     image = build.kernel_image(kernel, "queue")
-    if "kselftest" in suites or control:
-        build.kernel_image(kernel, "off")
-        image = build.kernel_image(kernel, "queue")     # which is to remain where both are built
     programs = kselftest.programs(image, config.BUILD / "log" / f"kselftest-{kernel.name}.log")
     patched = boots.Queue(boots.Session(kernel, image, programs, "queue"), results)
     if suites:

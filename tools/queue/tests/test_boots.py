@@ -125,3 +125,10 @@ def test_code_that_stays_in_the_kernels_own_file(tmp_path, recorded, on, off, ve
     machine.image = build.Image(tmp_path, tmp_path / "off")
     boots.Off(machine, recorded).no_code({"drivers/dma-buf/x.c"}, build.Image(tmp_path, tmp_path / "on"))
     assert verdicts(recorded) == {"toggles-off.no-code": verdict}
+
+
+def test_code_where_nobody_looks(tmp_path, recorded):
+    machine = session(tmp_path)
+    boots.Off(machine, recorded).no_code({"drivers/other/x.c"}, build.Image(tmp_path, tmp_path / "on"))
+    assert verdicts(recorded) == {"toggles-off.no-code": FAIL}
+    assert "drivers/other/x.o" in recorded.all[0].reason
