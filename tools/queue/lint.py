@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make lint`: checkpatch on every woven patch, sparse and kernel-doc on every file they touch, and the
+"""`make lint`: checkpatch and codespell on every woven patch, sparse and kernel-doc on every file they touch, and the
 queue's own Coccinelle rules.
 
 Each checker is first shown a planted fault (lint/): one that finds nothing there is blind, as an
@@ -8,6 +8,7 @@ old sparse is on a new kernel, and its silence about the queue would say nothing
 
 import os
 import re
+import shutil
 import sys
 import time
 
@@ -22,6 +23,8 @@ from results import FAIL, PASS, Results
 from steps import Failure
 
 PLANTED = config.HERE / "lint"
+WORDS = ("filp",)       # that codespell takes for misspelt ones
+GROUPS = 8      # of patches that one checkpatch looks at
 
 # What checkpatch is told to pass over, and why.
 IGNORED = {
@@ -43,6 +46,11 @@ def main(kernels):
 
 def check(kernel, results):
     Lint(kernel, results).run()
+
+
+def about(where, path):
+    """Whether a warning, whose place a checker calls @where, is about the file @path."""
+    return where.removeprefix("../").endswith(path)
 
 
 class Lint:
@@ -88,25 +96,53 @@ class Lint:
     # checkpatch
 
     def checkpatch(self):
-        found = " ".join(self.complaints(PLANTED / "checkpatch.diff"))
+        fault = PLANTED / "checkpatch.diff"
+        found = " ".join(self.complaints([fault])[fault])
         self.planted("checkpatch", "CHECK:COMPARISON_TO_NULL" in found and "TYPO_SPELLING" in found)
-        self.each("checkpatch", weave.write(config.queue(), self.kernel), lambda path: path.name, self.complaints)
+        self.planted("codespell", self.misspelt([fault]))
+        patches = weave.write(config.queue(), self.kernel)
+        groups = [patches[start::GROUPS] for start in range(GROUPS)]
+        start = time.monotonic()
+        complaints = {}
+        for found in steps.parallel(self.complaints, [group for group in groups if group]):
+            complaints.update(found)
+        for patch in patches:
+            self.add(f"checkpatch.{patch.name}", complaints[patch], start)
+        start = time.monotonic()
+        self.add("codespell", self.misspelt(patches), start)
 
-    def complaints(self, patch):
-        """Lines of errors, warnings and checks; --strict ones count as much as the others."""
+    def misspelt(self, patches):
+        """Words in what @patches say and add that codespell knows to be wrong.
+
+        By itself: for checkpatch --codespell, which tries all 40,000 on each line, it takes minutes.
+        """
+        place = config.BUILD / "log" / f"codespell-{self.kernel.name}"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        for patch in patches:
+            message, _, diff = patch.read_text(encoding="utf-8").partition("\n---\n")
+            # A line is where it was, and what was there before is left out.
+            diff = [line[1:] if line.startswith("+") else "" for line in diff.split("\n")]
+            (place / patch.name).write_text("\n".join([message, "", *diff]), encoding="utf-8")
+        status, stdout, stderr = steps.attempt(["codespell", f"--ignore-words-list={','.join(WORDS)}", place],
+                                               env={"PATH": "/usr/bin:/bin"})
+        self.keep("codespell", stdout + stderr)
+        return stdout.splitlines() or ([stderr.strip()] if status else [])
+
+    def complaints(self, patches):
+        """{patch: errors, warnings and checks} of each; --strict ones count as much as the others.
+
+        Several at once, because its lists of words take a third of the time to read.
+        """
         status, stdout, stderr = steps.attempt(
-            [self.tools / "scripts/checkpatch.pl", f"--root={self.kernel.tree}", "--strict", "--codespell",
-             "--no-signoff", "--show-types", "--no-summary", "--color=never", "--ignore", ",".join(IGNORED), patch],
-            cwd=self.kernel.tree)
-        self.keep(f"checkpatch {patch.name}", stdout + stderr)
-        lines = stdout.splitlines()
-        found = []
-        for number, line in enumerate(lines):
-            if re.match(r"(ERROR|WARNING|CHECK):", line):
-                place = re.match(r"#\d+: (FILE: )?(.*)", lines[number + 1]) if number + 1 < len(lines) else None
-                found.append(f"{line} {place[2] if place else ''}".strip())
-        if status and not found:
-            found = (stderr or stdout).strip().splitlines()[-1:] or [f"exit status {status}"]
+            [self.tools / "scripts/checkpatch.pl", f"--root={self.kernel.tree}", "--strict", "--no-signoff", "--show-types",
+             "--no-summary", "--color=never", "--terse", "--emacs", "--ignore", ",".join(IGNORED), *patches], cwd=self.kernel.tree,
+            env={"PATH": "/usr/bin:/bin"})      # its helpers are Python, and need Debian's modules
+        self.keep("checkpatch", stdout + stderr)
+        found = {patch: [line.removeprefix(f"{patch}:") for line in stdout.splitlines() if line.startswith(f"{patch}:")]
+                 for patch in patches}
+        if status and not any(found.values()):
+            found[patches[0]] = (stderr or stdout).strip().splitlines()[-1:] or [f"exit status {status}"]
         return found
 
     # sparse
@@ -116,33 +152,40 @@ class Lint:
         command = debian.sparse()
         text = "".join(steps.attempt([*command, PLANTED / "sparse.c"])[1:])
         self.planted("sparse", re.findall("address spaces", text))
-        sources = [path for path in touched if path.endswith(".c") and path.startswith(commits.CODE)]
-        before, after = set(), set()
-        with steps.step("sparse on the unpatched and the woven sources"):
-            for commit, found in (("base", before), ("origin/queue", after)):
-                git("checkout", "--quiet", "--force", "--detach", commit)
-                seen = set()
-                for arch in commits.CONFIGS:
-                    variant = commits.Variant(git.directory, self.kernel, arch)
-                    variant.start(9000)
-                    # Each source once: sparse says the same for every architecture that has it.
-                    targets = [f"{path[:-1]}o" for path in sources if path not in seen and
-                               (git.directory / path).exists() and variant.builds(path)]
-                    if not targets:
-                        continue
-                    output = self.run_sparse(variant, targets, command)
-                    found.update(re.findall(r"^([^\s:]+\.[ch]):\d+:\d+: ((?:warning|error): .*)$", output, re.MULTILINE))
-                    seen.update(re.findall(r"^  CHECK   (?:\.\./)?(\S+)$", output, re.MULTILINE))
-            checked = seen
+        ours = sorted(path for path in touched if path.endswith((".c", ".h")) and path.startswith((*commits.CODE, "include/")))
+        sources = [path for path in ours if path.endswith(".c")]
+        with steps.step("sparse on the woven sources, and on the unpatched ones of those that it warns of"):
+            checked, warnings, variant = self.warnings(git, "origin/queue", sources, command)
             self.sparse_names(git, variant, command)
+            doubtful = [path for path in ours if any(about(where, path) for where, _ in warnings)]
+            if doubtful:
+                # A header has no object of its own: then everything is looked at.
+                again = doubtful if set(doubtful) <= set(sources) else sources
+                warnings -= self.warnings(git, "base", again, command)[1]
         start = time.monotonic()
-        new = sorted(after - before)
-        for path in sorted(path for path in touched if path.endswith((".c", ".h")) and path.startswith((*commits.CODE, "include/"))):
-            problems = [f"{where}: {text}" for where, text in new if where.removeprefix("../").endswith(path)]
+        for path in ours:
+            problems = [f"{where}: {text}" for where, text in sorted(warnings) if about(where, path)]
             if path in sources and touched[path] != "D" and path not in checked:
                 problems.append("sparse never saw it; add its option to configs/compile-*.config")
             if path in sources or problems:
                 self.add(f"sparse.{path}", problems, start)
+
+    def warnings(self, git, commit, sources, command):
+        """What sparse says of those of @sources that a @commit has: (what it saw, its warnings, the last variant)."""
+        git("checkout", "--quiet", "--force", "--detach", commit)
+        seen, found = set(), set()
+        for arch in commits.CONFIGS:
+            variant = commits.Variant(git.directory, self.kernel, arch)
+            variant.start(9000)
+            # Each source once: sparse says the same for every architecture that has it.
+            targets = [f"{path[:-1]}o" for path in sources if path not in seen and
+                       (git.directory / path).exists() and variant.builds(path)]
+            if not targets:
+                continue
+            output = self.run_sparse(variant, targets, command)
+            found.update(re.findall(r"^([^\s:]+\.[ch]):\d+:\d+: ((?:warning|error): .*)$", output, re.MULTILINE))
+            seen.update(re.findall(r"^  CHECK   (?:\.\./)?(\S+)$", output, re.MULTILINE))
+        return seen, found, variant
 
     def sparse_names(self, git, variant, command):
         """A caller that forgets rcu_dereference() on a fence's name is reported, one that has it is not.
