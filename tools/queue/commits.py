@@ -8,7 +8,7 @@ alone off; on the newest kernel clang builds each too, toggles on.
 To keep that in minutes only what a commit can change is compiled: the objects of touched files, and
 the whole subsystem if the commit touches that or a header of the kernel. A toggle is turned off where
 that can make a difference (toggles_that_matter()); any other file is compiled to the same object
-whichever is off. The first and the last commit are built in every way. The whole kernel is built for the guest.
+whichever is off. The last commit is built in every way. The whole kernel is built for the guest.
 """
 
 import re
@@ -70,10 +70,12 @@ class Variant:
         return set(re.findall(r"^([^\s:]+):\d+(?::\d+)?: (warning: .*)$", text, re.MULTILINE))
 
     def compile(self, targets, *words):
-        # Given a directory, make passes over objects that are named beside it (5.10).
-        for some in ([t for t in targets if t.endswith("/")], [t for t in targets if not t.endswith("/")]):
+        # make DIRECTORY/ leaves modules out unless told (5.10), and passes over objects that are named beside it.
+        whole = [target for target in targets if target.endswith("/")]
+        single = [target for target in targets if not target.startswith(tuple(whole))]
+        for some, how in ((whole, ["KBUILD_MODULES=y"]), (single, [])):
             if some:
-                self.kbuild.make(*words, *self.force(some), *some, what=f"building {self.name}")
+                self.kbuild.make(*words, *how, *self.force(some), *some, what=f"building {self.name}")
         missing = [target for target in targets if not (self.kbuild.obj / target).exists()]
         if missing:
             raise Failure(f"{self.name}: make did not build {' '.join(missing)}")
@@ -83,12 +85,25 @@ class Variant:
         return [option for directory, (_, option) in FORCED.items() if any(target.startswith(directory) for target in targets)]
 
     def start(self, number, off=()):
-        """Configure with the toggles in @off off; with all on, only if they were not, or a Kconfig changed."""
+        """Configure with the toggles in @off off; with all on, only if they were not, or a Kconfig changed.
+
+        Kconfig reads the result once, when it writes down what changed for the build: each pass asks the
+        compiler about dozens of its options, which takes longer than most objects.
+        """
         self.kbuild.log = self.logs / f"{number:04}-{self.name}.log"
-        if self.pending or off:
-            # The toggles appear in the course of the series, and depend on each other.
-            self.kbuild.configure({**self.options, **self.toggles, **dict.fromkeys(off, "n")}, optional=self.toggles)
-        self.pending = bool(off)
+        if self.pending:
+            # The toggles appear in the course of the series.
+            self.kbuild.configure({**self.options, **self.toggles}, optional=self.toggles)
+            self.on = build.resolved(self.kbuild.obj)
+            self.text = (self.kbuild.obj / ".config").read_text(encoding="utf-8")
+            self.pending = False
+        text = self.text
+        for toggle in off:
+            text = re.sub(rf"^{toggle}=.*$", f"# {toggle} is not set", text, flags=re.MULTILINE)
+        config_file = self.kbuild.obj / ".config"
+        if config_file.read_text(encoding="utf-8") != text:
+            config_file.write_text(text, encoding="utf-8")
+            self.kbuild.make("syncconfig", what=f"configuring {self.name}")
 
     def builds(self, path):
         """Whether this kernel, as it is configured, contains the source file @path."""
@@ -101,14 +116,22 @@ class Variant:
                 return arch == self.arch
         return bool(setting(self.tree, path, real))
 
-    def targets(self, paths):
-        """What make has to build for touched @paths: the subsystem, and single objects elsewhere."""
+    def included(self):
+        """Headers that the subsystem was compiled with last, as the build system recorded them."""
+        found = set()
+        for path in (self.kbuild.obj / SUBSYSTEM).rglob(".*.o.cmd"):
+            found.update(re.findall(r"(include/\S+\.h)", path.read_text(encoding="utf-8")))
+        return found
+
+    def targets(self, paths, included):
+        """What make has to build for touched @paths: the subsystem, if it is or uses one, and single objects elsewhere."""
         real = build.resolved(self.kbuild.obj)
-        if not any(path.startswith((SUBSYSTEM, "include/")) or is_kconfig(path) for path in paths):
-            return [path[:-1] + "o" for path in self.others(paths, real)]
-        # make DIRECTORY/ leaves modules out (5.10), so the subsystem's are named as well.
-        modules = [path for path in sources(self.tree, SUBSYSTEM) if setting(self.tree, path, real) == "m"]
-        return [SUBSYSTEM, *(path[:-1] + "o" for path in [*modules, *self.others(paths, real)])]
+        others = [path[:-1] + "o" for path in self.others(paths, real)]
+        if not any(path.startswith(SUBSYSTEM) or is_kconfig(path) or path in included for path in paths):
+            return others
+        # A directory tells nothing of what is missing there.
+        modules = [path[:-1] + "o" for path in sources(self.tree, SUBSYSTEM) if setting(self.tree, path, real) == "m"]
+        return [SUBSYSTEM, *modules, *others]
 
     def others(self, paths, real):
         """Those sources of @paths that are not the subsystem's, and that this kernel contains."""
@@ -116,25 +139,35 @@ class Variant:
                 and not path.startswith(SUBSYSTEM) and (self.tree / path).exists()
                 and self.contains(path, real)]
 
-    def step(self, number, paths, toggles):
+    def step(self, number, paths, toggles, included):
         """Build a commit that touches @paths: with all on, and if one of @toggles matters with all off and each of them off.
+
+        @included: headers that the subsystem uses.
 
         Returns (its objects, problems).
         """
         (self.logs / f"{number:04}-{self.name}.log").unlink(missing_ok=True)
         self.pending |= any(map(is_kconfig, paths))
+        try:
+            self.start(number)
+        except Failure as failure:
+            return [], [f"{self.name}: {str(failure).splitlines()[0]}"]
+        known = [toggle for toggle in self.toggles if toggle in self.on]
+        alone = [toggle for toggle in toggles if toggle in known] if self.off else []
         ways = [()]
-        if self.off and toggles:
-            ways += [tuple(self.toggles), *((toggle,) for toggle in toggles if len(self.toggles) > 1)]
+        # Of a single one, the others make no difference.
+        ways += [tuple(known)] * bool(alone) + [(toggle,) for toggle in alone if len(alone) > 1]
         objects, problems = [], []
         for off in ways:
             how = f"{self.name}{f', {chr(32).join(off)} off' if off else ''}"
             try:
                 self.start(number, off)
-                targets = self.targets(paths)
+                targets = self.targets(paths, included)
                 objects += [] if off else targets
                 new = self.make(number, targets) - self.known
                 problems += [f"{how}: {path}: {text}" for path, text in sorted(new)]
+                stuck = [toggle for toggle in off if toggle in build.resolved(self.kbuild.obj)]
+                problems += [f"{how}: something turns {' '.join(stuck)} on again"] if stuck else []
             except Failure as failure:
                 problems.append(f"{how}: {str(failure).splitlines()[0]}")
         return objects, problems
@@ -144,25 +177,37 @@ def is_kconfig(path):
     return path.rpartition("/")[2].startswith("Kconfig")
 
 
-def toggles_that_matter(git, commit, paths, toggles):
+def toggles_that_matter(git, commit, paths, toggles, included):
     """Those of @toggles with which off the objects of @paths, which @commit touches, can be others than with all on.
 
-    A toggle that no source or header mentions decides which objects there are, not what is in them,
+    @included: headers that the subsystem uses. A toggle that no source or header mentions decides which objects there are, not what is in them,
     so it matters where a Kconfig or Makefile begins to name it.
     """
+    def mentioned(*where):
+        words = [word for toggle in toggles for word in ("-e", toggle)]
+        status, found, _ = git.attempt("grep", "-h", "-w", *words, commit, "--", *where)
+        return found if status == 0 else ""
+
     lists = [path for path in paths if is_kconfig(path) or path.rpartition("/")[2] == "Makefile"]
     diff = git("show", "--format=", "--unified=0", commit, "--", *lists) if lists else ""
-    texts = re.findall(r"^[-+].*", diff, re.MULTILINE)
-    if any(path.endswith(".h") and path.startswith((SUBSYSTEM, "include/")) for path in paths):
-        words = [word for toggle in toggles for word in ("-e", toggle)]
-        status, found, _ = git.attempt("grep", "-h", "-w", *words, commit, "--", f"{SUBSYSTEM}*.[ch]", "include/*.h")
-        texts += [found] if status == 0 else []
+    changed = "\n".join(re.findall(r"^[-+].*", diff, re.MULTILINE))
+    found = {toggle for toggle in toggles if names(changed, toggle)}
+    if any(map(is_kconfig, lists)):
+        # A toggle that only a Kconfig knows yet changes nothing.
+        used = mentioned("*Makefile", *(f"{place}*.[ch]" for place in build.TOGGLED), "include/*.h")
+        found = {toggle for toggle in found if names(used, toggle)}
+    texts = []
+    if any(path.endswith(".h") and (path.startswith(SUBSYSTEM) or path in included) for path in paths):
+        texts = [mentioned(f"{SUBSYSTEM}*.[ch]", "include/*.h")]
     for path in paths:
         file = git.directory / path
         if path.endswith((".c", ".h")) and not path.startswith("tools/") and file.is_file():
             texts.append(file.read_text(encoding="utf-8", errors="replace"))
-    return {toggle for toggle in toggles
-            if any(re.search(rf"\b(CONFIG_)?{toggle.removeprefix('CONFIG_')}\b", text) for text in texts)}
+    return found | {toggle for toggle in toggles if any(names(text, toggle) for text in texts)}
+
+
+def names(text, toggle):
+    return re.search(rf"\b(CONFIG_)?{toggle.removeprefix('CONFIG_')}\b", text)
 
 
 def sources(tree, directory):
@@ -226,7 +271,7 @@ def check(kernel, results):
     def unpatched(variant):
         (variant.logs / f"0000-{variant.name}.log").unlink(missing_ok=True)
         variant.start(0)
-        variant.known = variant.make(0, variant.targets(everything))
+        variant.known = variant.make(0, variant.targets(everything, everything))
 
     with steps.step(f"building what the queue touches, unpatched, {len(variants)} times"):
         # Compilers keep all processors busy; what make does before and after them does not.
@@ -237,11 +282,13 @@ def check(kernel, results):
         git("checkout", "--quiet", "--force", "--detach", commit)
         subject = git.line("log", "-1", "--format=%f", commit)
         paths = everything if commit == ids[-1] else touched(git, commit)
+        # New ones are included by touched sources only.
+        included = set().union(*(variant.included() for variant in variants))
         toggles = variants[0].toggles       # in their order
-        if commit not in (ids[0], ids[-1]):
-            matter = toggles_that_matter(git, commit, paths, toggles)
+        if commit != ids[-1]:
+            matter = toggles_that_matter(git, commit, paths, toggles, included)
             toggles = [toggle for toggle in toggles if toggle in matter]
-        done = steps.parallel(lambda variant: variant.step(number, paths, toggles), variants)
+        done = steps.parallel(lambda variant: variant.step(number, paths, toggles, included), variants)
         compiled.update(target for targets, _ in done for target in targets)
         problems = [problem for _, found in done for problem in found]
         results.add(kernel.name, "build", f"{number:04}-{subject}", FAIL if problems else PASS,

@@ -97,17 +97,21 @@ def test_toggles_that_matter(tmp_path):
             (tmp_path / path).write_text(text)
         git("add", "--all")
         git("commit", "--quiet", "--message=x")
-        return commits.toggles_that_matter(git, git.line("rev-parse", "HEAD"), paths, toggles)
+        return commits.toggles_that_matter(git, git.line("rev-parse", "HEAD"), paths, toggles, {"include/a.h"})
 
     lines = "obj-$(CONFIG_GADGET) += gadget.o\n"
     assert matter(drivers__Makefile=lines) == {"CONFIG_GADGET"}
     # Only what the commit itself adds to a list.
+    assert matter(drivers__Makefile=lines + "obj-$(CONFIG_GADGET_TEST) += test.o\n") == {"CONFIG_GADGET_TEST"}
+    # Nothing but a Kconfig knows of one yet.
+    assert matter(fs__Kconfig="config GADGET_TEST\nconfig GADGET\n", drivers__Makefile=lines) == {"CONFIG_GADGET"}
     assert matter(drivers__Makefile=lines + "obj-$(CONFIG_GADGET_TEST) += test.o\n") == {"CONFIG_GADGET_TEST"}
     assert matter(drivers__Kconfig="config GADGET_TEST\n\tdepends on GADGET\n") == set(toggles)
     assert matter(**{"drivers__dma-buf__a_dot_c": "int a;\n", "include__a_dot_h": "int a;\n"}) == set()
     assert matter(**{"drivers__dma-buf__a_dot_c": "#ifdef CONFIG_GADGET\n#endif\n"}) == {"CONFIG_GADGET"}
     # A header reaches every file that mentions a toggle.
     assert matter(include__a_dot_h="int b;\n") == {"CONFIG_GADGET"}
+    assert matter(include__b_dot_h="int b;\n") == set()
     assert matter(tools__a_dot_c="CONFIG_GADGET\n", Documentation__a_dot_rst="CONFIG_GADGET\n") == set()
 
 
