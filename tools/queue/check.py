@@ -7,7 +7,7 @@
     kunit, kselftest, igt, stress, control     in a guest (boots.py)
     xen        in guests of Xen (xensuite.py)
 
-Guests sleep much of their time, so lint and build go on beside them, on another kernel as long as
+Guests sleep much of their time, so queue, lint and build go on beside them, on another kernel as long as
 there is one, and with less priority: the tests' timing is to be that of a machine at rest.
 """
 
@@ -52,17 +52,16 @@ def main(kernels, suites):
     suites = [suite for suite in SUITES if suite in suites]
     debian.deps()
     results = Results()
-    if "queue" in suites:
-        weaver_tests(results)
-    prepare = Preparation(suites, results)
+    prepare = Preparation()
     guests = [suite for suite in (*boots.SUITES, "xen") if suite in suites]
     lanes = []
     if guests or "control" in suites:
         lanes.append(lambda: lane(kernels, results, 0, prepare,
                                   lambda kernel: check_guests(kernel, guests, "control" in suites, results)))
-    if {"lint", "build"} & set(suites) or not lanes:
+    if {"queue", "lint", "build"} & set(suites):
         lanes.append(lambda: lane(kernels[::-1], results, BESIDE if len(lanes) > 1 else 0, prepare,
-                                  lambda kernel: check_commits(kernel, suites, results)))
+                                  lambda kernel: check_commits(kernel, suites, results),
+                                  (lambda: weaver_tests(results)) if "queue" in suites else None))
     with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
         for done in [pool.submit(work) for work in lanes]:
             done.result()
@@ -72,9 +71,7 @@ def main(kernels, suites):
 class Preparation:
     """The tree of a kernel, for whoever needs it first."""
 
-    def __init__(self, suites, results):
-        self.promises = "queue" in suites
-        self.results = results
+    def __init__(self):
         self.lock = threading.Lock()
         self.done = {}      # kernel's name: what went wrong, or None
 
@@ -89,17 +86,17 @@ class Preparation:
         try:
             source.pristine(kernel)
             tree.make(config.queue(), kernel)
-            if self.promises:
-                promises(kernel, self.results)
         except Failure as failure:
             return str(failure)
         return None
 
 
-def lane(kernels, results, nice, prepare, work):
-    """Do @work on one kernel after the other; what this thread starts gets its priority."""
+def lane(kernels, results, nice, prepare, work, first=None):
+    """Do @work on one kernel after the other, and something else @first; what this thread starts gets its priority."""
     if nice:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
+    if first:
+        first()
     for kernel in kernels:
         try:
             prepare(kernel)
@@ -111,6 +108,8 @@ def lane(kernels, results, nice, prepare, work):
 
 
 def check_commits(kernel, suites, results):
+    if "queue" in suites:
+        promises(kernel, results)
     if "lint" in suites:
         lint.check(kernel, results)
     if "build" in suites:
@@ -129,7 +128,9 @@ def check_alone(kernel, suites, control, results):
     # IGT's other tests are measured against the control kernel, so either asks for both.
     control_suites = ["kunit", "kselftest", "igt"] if control else ["igt"] if "igt" in suites else []
     own = boots.own_files(kernel)
-    # First: the objects of the control kernel, whose configuration is the same, are then in the cache.
+    if control_suites:
+        # Before the objects that its kernel begins with.
+        tree.make_control(config.queue(), kernel)
     image = build.kernel_image(kernel, "queue")
     programs = kselftest.programs(image, config.BUILD / "log" / f"kselftest-{kernel.name}.log")
     patched = boots.Queue(boots.Session(kernel, image, programs, "queue"), results)
@@ -138,7 +139,6 @@ def check_alone(kernel, suites, control, results):
     toggles_off(kernel, image, programs, own, "kselftest" in suites, control, results)
     if not control_suites:
         return
-    tree.make_control(config.queue(), kernel)
     plain = build.kernel_image(kernel, "control")
     # The programs are the woven tree's: only the kernel differs.
     unpatched = boots.Control(boots.Session(kernel, plain, programs, "control"), results, own,
