@@ -5,13 +5,14 @@ So whoever bisects through the queue, or takes a part of it, has a kernel that b
 and arm64, with gcc, each commit is built with all toggles on, with all of them off and with each
 alone off; on the newest kernel clang builds each too, toggles on.
 
-To keep that in minutes only what a commit can change is compiled: the objects of touched files, and
-the whole subsystem if the commit touches that or a header of the kernel. A toggle is turned off where
-that can make a difference (toggles_that_matter()); any other file is compiled to the same object
-whichever is off. The last commit is built in every way. The whole kernel is built for the guest.
+To keep that in minutes only what a commit can change is built: the objects of touched files, and
+the whole subsystem if the commit touches that or a header that it includes. With toggles off, those
+of them are compiled again that depend on one of these: to any other it makes no difference. The
+last commit is taken for one that touches all. The whole kernel is built for the guest.
 """
 
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -31,10 +32,7 @@ CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compi
 
 
 class Variant:
-    """One architecture and compiler, built from commit to commit, with the toggles on and then with some off.
-
-    All in one directory: there the build system knows what a toggle changes, and compiles no more.
-    """
+    """One architecture and compiler: built from commit to commit with the toggles on, and compiled with some off."""
 
     def __init__(self, tree, kernel, arch, clang=False):
         self.tree = tree
@@ -51,6 +49,7 @@ class Variant:
         self.arch = arch
         self.pending = True     # to be configured
         self.known = set()      # warnings of the unpatched source
+        self.sides = {}         # toggles that are off -> directory of such a configuration
 
     def make(self, number, targets, *words):
         """Build @targets; returns the warnings. A failure names the first error of the compiler."""
@@ -66,8 +65,7 @@ class Variant:
             first = re.search(r"^.*\berror:.*$|\*\*\* No rule.*$", text, re.MULTILINE)
             raise Failure(f"{self.name}: {first[0] if first else str(failure)}; see {log}") from failure
         text = log.read_bytes()[start:].decode("utf-8", "replace")
-        # Without their place in the file, which the patches move.
-        return set(re.findall(r"^([^\s:]+):\d+(?::\d+)?: (warning: .*)$", text, re.MULTILINE))
+        return warnings(text)
 
     def compile(self, targets, *words):
         # make DIRECTORY/ leaves modules out unless told (5.10), and passes over objects that are named beside it.
@@ -84,26 +82,35 @@ class Variant:
         """What tells make to compile @targets, if some are of drivers that cannot be configured."""
         return [option for directory, (_, option) in FORCED.items() if any(target.startswith(directory) for target in targets)]
 
-    def start(self, number, off=()):
-        """Configure with the toggles in @off off; with all on, only if they were not, or a Kconfig changed.
-
-        Kconfig reads the result once, when it writes down what changed for the build: each pass asks the
-        compiler about dozens of its options, which takes longer than most objects.
-        """
+    def start(self, number):
+        """Configure with all toggles on, if a Kconfig changed since the last time."""
         self.kbuild.log = self.logs / f"{number:04}-{self.name}.log"
         if self.pending:
             # The toggles appear in the course of the series.
             self.kbuild.configure({**self.options, **self.toggles}, optional=self.toggles)
-            self.on = build.resolved(self.kbuild.obj)
-            self.text = (self.kbuild.obj / ".config").read_text(encoding="utf-8")
+            self.sides = {}
             self.pending = False
-        text = self.text
-        for toggle in off:
-            text = re.sub(rf"^{toggle}=.*$", f"# {toggle} is not set", text, flags=re.MULTILINE)
-        config_file = self.kbuild.obj / ".config"
-        if config_file.read_text(encoding="utf-8") != text:
-            config_file.write_text(text, encoding="utf-8")
-            self.kbuild.make("syncconfig", what=f"configuring {self.name}")
+
+    def side(self, off):
+        """A directory beside the objects with the configuration in which the toggles @off are off.
+
+        There is one of each for as long as the Kconfigs stay as they are: the build system, told to change
+        its own, would ask the compiler about dozens of options and look at every object, each time.
+        """
+        if off not in self.sides:
+            place = self.kbuild.obj / f".off-{len(self.sides)}"
+            shutil.rmtree(place, ignore_errors=True)
+            (place / "include" / "generated").mkdir(parents=True)
+            text = (self.kbuild.obj / ".config").read_text(encoding="utf-8")
+            for toggle in off:
+                text = re.sub(rf"^{toggle}=.*$", f"# {toggle} is not set", text, flags=re.MULTILINE)
+            (place / ".config").write_text(text, encoding="utf-8")
+            self.kbuild.make("syncconfig", what=f"configuring {self.name}", env={
+                "KCONFIG_CONFIG": place / ".config", "KCONFIG_AUTOCONFIG": place / "auto.conf",
+                "KCONFIG_AUTOHEADER": place / "include" / "generated" / "autoconf.h",
+                "KCONFIG_RUSTCCFG": place / "rustc_cfg"})
+            self.sides[off] = place
+        return self.sides[off]
 
     def builds(self, path):
         """Whether this kernel, as it is configured, contains the source file @path."""
@@ -139,75 +146,93 @@ class Variant:
                 and not path.startswith(SUBSYSTEM) and (self.tree / path).exists()
                 and self.contains(path, real)]
 
-    def step(self, number, paths, toggles, included):
-        """Build a commit that touches @paths: with all on, and if one of @toggles matters with all off and each of them off.
+    def step(self, number, paths, included):
+        """Build a commit that touches @paths: with all toggles on, with all off, and with each off that matters.
 
-        @included: headers that the subsystem uses.
-
-        Returns (its objects, problems).
+        @included: headers that the subsystem uses. Returns (its objects, problems).
         """
         (self.logs / f"{number:04}-{self.name}.log").unlink(missing_ok=True)
         self.pending |= any(map(is_kconfig, paths))
         try:
             self.start(number)
+            targets = self.targets(paths, included)
+            problems = self.told(self.make(number, targets))
+            real = build.resolved(self.kbuild.obj)
+            toggles = [toggle for toggle in self.toggles if toggle in real] if self.off else []
+            affected = self.affected(targets, paths, toggles)
+            alone = [toggle for toggle in toggles if any(toggle in found for found in affected.values())]
+            # Where a single one matters, the others make no difference.
+            for off in [tuple(toggles)] * bool(alone) + [(toggle,) for toggle in alone if len(alone) > 1]:
+                problems += self.without(off, affected)
         except Failure as failure:
             return [], [f"{self.name}: {str(failure).splitlines()[0]}"]
-        known = [toggle for toggle in self.toggles if toggle in self.on]
-        alone = [toggle for toggle in toggles if toggle in known] if self.off else []
-        ways = [()]
-        # Of a single one, the others make no difference.
-        ways += [tuple(known)] * bool(alone) + [(toggle,) for toggle in alone if len(alone) > 1]
-        objects, problems = [], []
-        for off in ways:
-            how = f"{self.name}{f', {chr(32).join(off)} off' if off else ''}"
-            try:
-                self.start(number, off)
-                targets = self.targets(paths, included)
-                objects += [] if off else targets
-                new = self.make(number, targets) - self.known
-                problems += [f"{how}: {path}: {text}" for path, text in sorted(new)]
-                stuck = [toggle for toggle in off if toggle in build.resolved(self.kbuild.obj)]
-                problems += [f"{how}: something turns {' '.join(stuck)} on again"] if stuck else []
-            except Failure as failure:
-                problems.append(f"{how}: {str(failure).splitlines()[0]}")
-        return objects, problems
+        return targets, problems
+
+    def told(self, warnings, off=()):
+        how = f"{self.name}{f', {chr(32).join(off)} off' if off else ''}"
+        return [f"{how}: {path}: {text}" for path, text in sorted(warnings - self.known)]
+
+    def affected(self, targets, paths, toggles):
+        """{object: those of @toggles that it depends on} of what was built of @targets and includes one of @paths."""
+        real = build.resolved(self.kbuild.obj)
+        found = {}
+        for target in targets:
+            within = [path[:-1] + "o" for path in sources(self.tree, target) if setting(self.tree, path, real)]
+            for path in within if target.endswith("/") else [target]:
+                if not self.recorded(path).exists():
+                    continue        # a part of another object, that this kernel does not have
+                words = {word.rstrip(")").removeprefix("../")
+                         for word in self.recorded(path).read_text(encoding="utf-8").split()}
+                uses = {toggle for toggle in toggles if words & stamps(toggle)}
+                if uses and words.intersection(paths):
+                    found[path] = uses
+        return found
+
+    def recorded(self, target):
+        """Where the build system wrote down how it made an object, and of what."""
+        directory, _, name = target.rpartition("/")
+        return self.kbuild.obj / directory / f".{name}.cmd"
+
+    def without(self, off, affected):
+        """Compile those @affected objects that depend on one of the toggles @off, as they are with these off."""
+        side = self.side(off)
+        real = build.resolved(side)
+        stuck = [toggle for toggle in off if toggle in real]
+        problems = [f"{self.name}: something turns {' '.join(stuck)} on again"] if stuck else []
+        for target, toggles in affected.items():
+            if not toggles & set(off) or not self.contains(target[:-1] + "c", real):
+                continue
+            out = side / target.replace("/", "-")
+            command = re.search(r"^(?:saved)?cmd_\S+ := (.*)$", self.recorded(target).read_text(encoding="utf-8"), re.MULTILINE)
+            command = command[1].split(" ; ")[0]
+            # Before the place where the build system's own autoconf.h is found.
+            command = command.replace(" -I", f" -I{side}/include -I", 1)
+            command = re.sub(r"-MMD,\S+", f"-MMD,{out}.d", command)
+            command = re.sub(r" -o \S+", f" -o {out}", command)
+            status, stdout, stderr = steps.attempt(["sh", "-c", command], cwd=self.kbuild.obj, env=self.kbuild.env)
+            text = stdout + stderr
+            with open(self.kbuild.log, "a", encoding="utf-8", errors="replace") as log:
+                log.write(f"--- {target}, {' '.join(off)} off\n$ {command}\n{text}")
+            if status:
+                first = re.search(r"^.*\berror:.*$", text, re.MULTILINE)
+                problems.append(f"{self.name}, {' '.join(off)} off: {first[0] if first else target}; see {self.kbuild.log}")
+            problems += self.told(warnings(text), off)
+        return problems
+
+
+def warnings(text):
+    """(file, warning) of what a compiler wrote, without the lines, which the patches move."""
+    return set(re.findall(r"^([^\s:]+):\d+(?::\d+)?: (warning: .*)$", text, re.MULTILINE))
+
+
+def stamps(toggle):
+    """How the build system notes that an object depends on a toggle; the second is 5.10's way."""
+    return {f"include/config/{toggle.removeprefix('CONFIG_')}",
+            f"include/config/{toggle.removeprefix('CONFIG_').lower().replace('_', '/')}.h"}
 
 
 def is_kconfig(path):
     return path.rpartition("/")[2].startswith("Kconfig")
-
-
-def toggles_that_matter(git, commit, paths, toggles, included):
-    """Those of @toggles with which off the objects of @paths, which @commit touches, can be others than with all on.
-
-    @included: headers that the subsystem uses. A toggle that no source or header mentions decides which objects there are, not what is in them,
-    so it matters where a Kconfig or Makefile begins to name it.
-    """
-    def mentioned(*where):
-        words = [word for toggle in toggles for word in ("-e", toggle)]
-        status, found, _ = git.attempt("grep", "-h", "-w", *words, commit, "--", *where)
-        return found if status == 0 else ""
-
-    lists = [path for path in paths if is_kconfig(path) or path.rpartition("/")[2] == "Makefile"]
-    diff = git("show", "--format=", "--unified=0", commit, "--", *lists) if lists else ""
-    changed = "\n".join(re.findall(r"^[-+].*", diff, re.MULTILINE))
-    found = {toggle for toggle in toggles if names(changed, toggle)}
-    if any(map(is_kconfig, lists)):
-        # A toggle that only a Kconfig knows yet changes nothing.
-        used = mentioned("*Makefile", *(f"{place}*.[ch]" for place in build.TOGGLED), "include/*.h")
-        found = {toggle for toggle in found if names(used, toggle)}
-    texts = []
-    if any(path.endswith(".h") and (path.startswith(SUBSYSTEM) or path in included) for path in paths):
-        texts = [mentioned(f"{SUBSYSTEM}*.[ch]", "include/*.h")]
-    for path in paths:
-        file = git.directory / path
-        if path.endswith((".c", ".h")) and not path.startswith("tools/") and file.is_file():
-            texts.append(file.read_text(encoding="utf-8", errors="replace"))
-    return found | {toggle for toggle in toggles if any(names(text, toggle) for text in texts)}
-
-
-def names(text, toggle):
-    return re.search(rf"\b(CONFIG_)?{toggle.removeprefix('CONFIG_')}\b", text)
 
 
 def sources(tree, directory):
@@ -284,11 +309,7 @@ def check(kernel, results):
         paths = everything if commit == ids[-1] else touched(git, commit)
         # New ones are included by touched sources only.
         included = set().union(*(variant.included() for variant in variants))
-        toggles = variants[0].toggles       # in their order
-        if commit != ids[-1]:
-            matter = toggles_that_matter(git, commit, paths, toggles, included)
-            toggles = [toggle for toggle in toggles if toggle in matter]
-        done = steps.parallel(lambda variant: variant.step(number, paths, toggles, included), variants)
+        done = steps.parallel(lambda variant: variant.step(number, paths, included), variants)
         compiled.update(target for targets, _ in done for target in targets)
         problems = [problem for _, found in done for problem in found]
         results.add(kernel.name, "build", f"{number:04}-{subject}", FAIL if problems else PASS,
@@ -318,8 +339,8 @@ def pedantic(kernel, git, variant, number, results):
     start = time.monotonic()
     try:
         (variant.logs / f"{number:04}-{variant.name}.log").unlink(missing_ok=True)
-        warnings = variant.make(number, objects, "W=1")
-        problems = [f"{path}: {text}" for path, text in sorted(warnings)
+        found = variant.make(number, objects, "W=1")
+        problems = [f"{path}: {text}" for path, text in sorted(found)
                     if any(path.endswith(mine) for mine in own)]
     except Failure as failure:
         problems = [str(failure).splitlines()[0]]

@@ -84,35 +84,72 @@ def test_a_sample_is_code_too(tmp_path):
     assert commits.setting(tmp_path, path, {"CONFIG_SAMPLES": "y"}) == ""
 
 
-def test_toggles_that_matter(tmp_path):
-    git = gitcmd.own(tmp_path, config.queue())
-    git("init", "--quiet")
-    toggles = {"CONFIG_GADGET": "y", "CONFIG_GADGET_TEST": "m"}
+def test_what_a_toggle_affects(tmp_path, monkeypatch):
+    gadget = tmp_path / "drivers" / "dma-buf"
+    gadget.mkdir(parents=True)
+    (gadget / "Makefile").write_text("obj-y += a.o b.o c.o\nobj-$(CONFIG_NOT) += not.o\n")
+    variant = commits.Variant.__new__(commits.Variant)
+    variant.tree = tmp_path
+    variant.kbuild = type("Kbuild", (), {"obj": tmp_path})
+    monkeypatch.setattr(build, "resolved", lambda obj: {})
 
-    def matter(**files):
-        """What the next commit, which writes @files, has to be built without."""
-        paths = [name.replace("__", "/").replace("_dot_", ".") for name in files]
-        for path, text in zip(paths, files.values()):
-            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / path).write_text(text)
-        git("add", "--all")
-        git("commit", "--quiet", "--message=x")
-        return commits.toggles_that_matter(git, git.line("rev-parse", "HEAD"), paths, toggles, {"include/a.h"})
+    def made(name, *words):
+        (gadget / f"{name}.c").write_text("")
+        (gadget / f".{name}.o.cmd").write_text(f"source_ := ../drivers/dma-buf/{name}.c\ndeps_ := \\\n" + " \\\n".join(words))
 
-    lines = "obj-$(CONFIG_GADGET) += gadget.o\n"
-    assert matter(drivers__Makefile=lines) == {"CONFIG_GADGET"}
-    # Only what the commit itself adds to a list.
-    assert matter(drivers__Makefile=lines + "obj-$(CONFIG_GADGET_TEST) += test.o\n") == {"CONFIG_GADGET_TEST"}
-    # Nothing but a Kconfig knows of one yet.
-    assert matter(fs__Kconfig="config GADGET_TEST\nconfig GADGET\n", drivers__Makefile=lines) == {"CONFIG_GADGET"}
-    assert matter(drivers__Makefile=lines + "obj-$(CONFIG_GADGET_TEST) += test.o\n") == {"CONFIG_GADGET_TEST"}
-    assert matter(drivers__Kconfig="config GADGET_TEST\n\tdepends on GADGET\n") == set(toggles)
-    assert matter(**{"drivers__dma-buf__a_dot_c": "int a;\n", "include__a_dot_h": "int a;\n"}) == set()
-    assert matter(**{"drivers__dma-buf__a_dot_c": "#ifdef CONFIG_GADGET\n#endif\n"}) == {"CONFIG_GADGET"}
-    # A header reaches every file that mentions a toggle.
-    assert matter(include__a_dot_h="int b;\n") == {"CONFIG_GADGET"}
-    assert matter(include__b_dot_h="int b;\n") == set()
-    assert matter(tools__a_dot_c="CONFIG_GADGET\n", Documentation__a_dot_rst="CONFIG_GADGET\n") == set()
+    made("a", "$(wildcard include/config/GADGET)", "../include/linux/a.h")
+    # As 5.10 writes it.
+    made("b", "$(wildcard include/config/gadget/test.h)", "../include/linux/b.h", "../include/linux/a.h")
+    made("c", "$(wildcard include/config/OTHER)", "../include/linux/a.h")
+    # Left over from another commit.
+    made("not", "$(wildcard include/config/GADGET)", "../include/linux/a.h")
+
+    def affected(*paths, targets=("drivers/dma-buf/",)):
+        found = variant.affected(targets, paths, ["CONFIG_GADGET", "CONFIG_GADGET_TEST"])
+        return {path.removeprefix("drivers/dma-buf/"): uses for path, uses in found.items()}
+
+    one, test = {"CONFIG_GADGET"}, {"CONFIG_GADGET_TEST"}
+    assert affected("include/linux/a.h") == {"a.o": one, "b.o": test}
+    assert affected("include/linux/b.h", "README") == {"b.o": test}
+    assert affected("drivers/dma-buf/a.c", "drivers/dma-buf/c.c") == {"a.o": one}
+    assert affected("drivers/dma-buf/a.c", targets=["drivers/dma-buf/a.o"]) == {"a.o": one}
+    assert affected("drivers/dma-buf/a.c", targets=["drivers/dma-buf/b.o"]) == {}
+    assert affected("drivers/dma-buf/Makefile") == {}
+
+
+def test_compiled_with_a_toggle_off(tmp_path, monkeypatch):
+    variant = commits.Variant.__new__(commits.Variant)
+    variant.tree, variant.name, variant.arch, variant.known = tmp_path, "host-gcc", "host", set()
+    obj, side = tmp_path / ".obj", tmp_path / ".obj" / ".off-0"
+    variant.kbuild = type("Kbuild", (), {"obj": obj, "env": {}, "log": tmp_path / "log"})
+    variant.sides = {("CONFIG_GADGET",): side}
+    for directory, text in ((obj, "#define CONFIG_GADGET 1\n"), (side, "")):
+        (directory / "include" / "generated").mkdir(parents=True)
+        (directory / "include" / "generated" / "autoconf.h").write_text(text)
+    (side / ".config").write_text("")
+    (obj / "drivers").mkdir()
+    (tmp_path / "drivers").mkdir()
+    (tmp_path / "drivers" / "Makefile").write_text("obj-y += a.o\nobj-$(CONFIG_GADGET) += b.o\n")
+    (obj / "drivers" / ".a.o.cmd").write_text(
+        "savedcmd_drivers/a.o := gcc -Wp,-MMD,drivers/.a.o.d -I./include -Wall -c -o drivers/a.o ../drivers/a.c ; false\n")
+
+    def problems(text, target="drivers/a.o"):
+        (tmp_path / "drivers" / "a.c").write_text(f"#include <generated/autoconf.h>\n{text}\n")
+        return variant.without(("CONFIG_GADGET",), {target: {"CONFIG_GADGET"}})
+
+    assert problems("#ifdef CONFIG_GADGET\n#error on\n#endif") == []
+    assert "#error" in problems("#ifndef CONFIG_GADGET\n#error off\n#endif")[0]
+    assert "unused" in problems("#ifndef CONFIG_GADGET\nstatic int a;\n#endif")[0]
+    # Not there when the toggle is off.
+    assert problems("", "drivers/b.o") == []
+    assert list(obj.glob("drivers/*.o")) == []
+    (side / ".config").write_text("CONFIG_GADGET=y\n")
+    assert "on again" in problems("")[0]
+
+
+def test_warnings_have_no_lines():
+    assert commits.warnings("../a.c:7:3: warning: x\na.h:9: warning: y\na.c:1: note: z\n") == \
+        {("../a.c", "warning: x"), ("a.h", "warning: y")}
 
 
 def test_drivers_that_no_configuration_has(tmp_path, monkeypatch):
