@@ -20,7 +20,8 @@
 #include "dmabuf_util.h"
 #include "sync_file_util.h"
 
-#define STORM_SECONDS 3		/* if enough was seen by then */
+/* If enough was seen by then. The kernel's part is the same for 32-bit programs. */
+#define STORM_SECONDS (sizeof(long) == 8 ? 3 : 1)
 #define MAX_STORM_SECONDS 12	/* a test has two storms at most, and 30 seconds */
 #define ENOUGH 10		/* a storm is to show more than that */
 #define MAX_PAUSE_SECONDS 8	/* for what comes soon; fences of vgem signal after ten */

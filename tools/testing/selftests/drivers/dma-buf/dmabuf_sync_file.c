@@ -557,9 +557,11 @@ TEST_F(sync_file, error_of_a_fence_ends_the_wait)
 
 TEST_F_TIMEOUT(sync_file, ten_thousand_imports_do_not_grow, 120)
 {
+	/* That nothing grows does not depend on the width of the program. */
+	const int count = sizeof(long) == 8 ? 10000 : 1000;
 	int i, fence, snapshot;
 
-	for (i = 0; i < 10000; i++) {
+	for (i = 0; i < count; i++) {
 		fence = timeline_fence(self->timeline, 2 + i);
 		ASSERT_EQ(0, buf_import(self->buf, 1 + i % 3, fence));
 		close(fence);
@@ -568,7 +570,7 @@ TEST_F_TIMEOUT(sync_file, ten_thousand_imports_do_not_grow, 120)
 	/* The latest reader and the latest writer, or what stands for both. */
 	EXPECT_LE(1, sync_count(snapshot));
 	EXPECT_GE(2, sync_count(snapshot));
-	timeline_advance(self->timeline, 10000);
+	timeline_advance(self->timeline, count);
 	EXPECT_EQ(0, sync_status(snapshot));
 	timeline_advance(self->timeline, 1);
 	EXPECT_EQ(1, sync_status(snapshot));
