@@ -149,28 +149,30 @@ class Variant:
     def step(self, number, paths, included):
         """Build a commit that touches @paths: with all toggles on, with all off, and with each off that matters.
 
-        @included: headers that the subsystem uses. Returns (its objects, problems).
+        @included: headers that the subsystem uses. Returns (its objects, problems, {(how, warning)}).
         """
         (self.logs / f"{number:04}-{self.name}.log").unlink(missing_ok=True)
         self.pending |= any(map(is_kconfig, paths))
         try:
             self.start(number)
             targets = self.targets(paths, included)
-            problems = self.told(self.make(number, targets))
+            problems, warned = [], {(self.name, warning) for warning in self.make(number, targets)}
             real = build.resolved(self.kbuild.obj)
             toggles = [toggle for toggle in self.toggles if toggle in real] if self.off else []
             affected = self.affected(targets, paths, toggles)
             alone = [toggle for toggle in toggles if any(toggle in found for found in affected.values())]
             # Where a single one matters, the others make no difference.
             for off in [tuple(toggles)] * bool(alone) + [(toggle,) for toggle in alone if len(alone) > 1]:
-                problems += self.without(off, affected)
+                more, found = self.without(off, affected)
+                problems += more
+                warned |= {(f"{self.name}, {' '.join(off)} off", warning) for warning in found}
         except Failure as failure:
-            return [], [f"{self.name}: {str(failure).splitlines()[0]}"]
-        return targets, problems
+            return [], [f"{self.name}: {str(failure).splitlines()[0]}"], set()
+        return targets, problems, warned
 
-    def told(self, warnings, off=()):
-        how = f"{self.name}{f', {chr(32).join(off)} off' if off else ''}"
-        return [f"{how}: {path}: {text}" for path, text in sorted(warnings - self.known)]
+    def new(self, warned):
+        """Those of step()'s warnings that the unpatched sources do not have."""
+        return [f"{how}: {warning[0]}: {warning[1]}" for how, warning in sorted(warned) if warning not in self.known]
 
     def affected(self, targets, paths, toggles):
         """{object: those of @toggles that it depends on} of what was built of @targets and includes one of @paths."""
@@ -194,11 +196,15 @@ class Variant:
         return self.kbuild.obj / directory / f".{name}.cmd"
 
     def without(self, off, affected):
-        """Compile those @affected objects that depend on one of the toggles @off, as they are with these off."""
+        """Compile those @affected objects that depend on one of the toggles @off, as they are with these off.
+
+        Returns (problems, warnings).
+        """
         side = self.side(off)
         real = build.resolved(side)
         stuck = [toggle for toggle in off if toggle in real]
         problems = [f"{self.name}: something turns {' '.join(stuck)} on again"] if stuck else []
+        warned = set()
         for target, toggles in affected.items():
             if not toggles & set(off) or not self.contains(target[:-1] + "c", real):
                 continue
@@ -216,8 +222,8 @@ class Variant:
             if status:
                 first = re.search(r"^.*\berror:.*$", text, re.MULTILINE)
                 problems.append(f"{self.name}, {' '.join(off)} off: {first[0] if first else target}; see {self.kbuild.log}")
-            problems += self.told(warnings(text), off)
-        return problems
+            warned |= warnings(text)
+        return problems, warned
 
 
 def warnings(text):
@@ -289,19 +295,25 @@ def variants_of(tree, kernel):
 def check(kernel, results):
     git, ids = checkout(kernel)
     everything = sorted({path for commit in ids for path in touched(git, commit)})
-    git("checkout", "--quiet", "--force", "--detach", "base")
     tree = git.directory
     variants = variants_of(tree, kernel)
 
-    def unpatched(variant):
-        (variant.logs / f"0000-{variant.name}.log").unlink(missing_ok=True)
-        variant.start(0)
-        variant.known = variant.make(0, variant.targets(everything, everything))
+    def unpatched(paths):
+        """Learn what the compilers say of the unpatched sources anyway."""
+        def build_them(variant):
+            (variant.logs / f"0000-{variant.name}.log").unlink(missing_ok=True)
+            variant.pending = True
+            variant.start(0)
+            variant.known |= variant.make(0, variant.targets(paths, ()))
+            variant.pending = True
+        git("checkout", "--quiet", "--force", "--detach", "base")
+        with steps.step(f"building unpatched sources, {len(variants)} times"):
+            # Compilers keep all processors busy; what make does before and after them does not.
+            steps.parallel(build_them, variants)
 
-    with steps.step(f"building what the queue touches, unpatched, {len(variants)} times"):
-        # Compilers keep all processors busy; what make does before and after them does not.
-        steps.parallel(unpatched, variants)
-    compiled = set()
+    # The others only if there is a warning: mostly there is none.
+    unpatched([f"{SUBSYSTEM}Kconfig"])
+    compiled, others = set(), everything
     for number, commit in enumerate(ids, 1):
         start = time.monotonic()
         git("checkout", "--quiet", "--force", "--detach", commit)
@@ -310,8 +322,17 @@ def check(kernel, results):
         # New ones are included by touched sources only.
         included = set().union(*(variant.included() for variant in variants))
         done = steps.parallel(lambda variant: variant.step(number, paths, included), variants)
-        compiled.update(target for targets, _ in done for target in targets)
-        problems = [problem for _, found in done for problem in found]
+        compiled.update(target for targets, _, _ in done for target in targets)
+        problems = [problem for _, found, _ in done for problem in found]
+
+        def new():
+            return [text for variant, (_, _, warned) in zip(variants, done) for text in variant.new(warned)]
+
+        if others and new():
+            unpatched(others)
+            git("checkout", "--quiet", "--force", "--detach", commit)
+            others = []
+        problems += new()
         results.add(kernel.name, "build", f"{number:04}-{subject}", FAIL if problems else PASS,
                     problems[0] if problems else "", time.monotonic() - start)
     coverage(kernel, everything, compiled, tree, results)

@@ -135,11 +135,15 @@ def test_compiled_with_a_toggle_off(tmp_path, monkeypatch):
 
     def problems(text, target="drivers/a.o"):
         (tmp_path / "drivers" / "a.c").write_text(f"#include <generated/autoconf.h>\n{text}\n")
-        return variant.without(("CONFIG_GADGET",), {target: {"CONFIG_GADGET"}})
+        found, warned = variant.without(("CONFIG_GADGET",), {target: {"CONFIG_GADGET"}})
+        return found + [text for _, text in warned]
 
     assert problems("#ifdef CONFIG_GADGET\n#error on\n#endif") == []
     assert "#error" in problems("#ifndef CONFIG_GADGET\n#error off\n#endif")[0]
     assert "unused" in problems("#ifndef CONFIG_GADGET\nstatic int a;\n#endif")[0]
+    warned = {("host-gcc", ("a.c", "warning: x")), ("host-gcc", ("b.c", "warning: y"))}
+    variant.known = {("a.c", "warning: x")}
+    assert variant.new(warned) == ["host-gcc: b.c: warning: y"]
     # Not there when the toggle is off.
     assert problems("", "drivers/b.o") == []
     assert list(obj.glob("drivers/*.o")) == []
