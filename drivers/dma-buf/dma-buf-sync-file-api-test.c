@@ -712,7 +712,7 @@ static void again_and_again_does_not_grow(struct kunit *test)
 	driver_adds(test, new_fence(test, DMA_RESV_USAGE_READ), DMA_RESV_USAGE_READ);
 	import_new(test, DMA_BUF_SYNC_READ);
 	import_new(test, DMA_BUF_SYNC_WRITE);
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < 60; i++) {
 		for (flags = DMA_BUF_SYNC_READ; flags <= DMA_BUF_SYNC_RW; flags++) {
 			fence = snapshot(test, flags);
 			import(test, fence, DMA_BUF_SYNC_RW);
@@ -735,7 +735,7 @@ static void timeline_does_not_grow(struct kunit *test)
 	unsigned int i;
 
 	import_new(test, DMA_BUF_SYNC_WRITE);
-	for (i = 1; i <= 1000; i++) {
+	for (i = 1; i <= 300; i++) {
 		struct dma_fence *fence = mock_fence(test, context, i);
 
 		import(test, fence, i & 1 ? DMA_BUF_SYNC_READ : DMA_BUF_SYNC_RW);
