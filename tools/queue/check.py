@@ -11,6 +11,7 @@ Guests sleep much of their time, so queue, lint and build go on beside them, on 
 there is one, and with less priority: the tests' timing is to be that of a machine at rest.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import hashlib
@@ -54,18 +55,40 @@ def main(kernels, suites):
     results = Results()
     prepare = Preparation()
     guests = [suite for suite in (*boots.SUITES, "xen") if suite in suites]
-    lanes = []
-    if guests or "control" in suites:
-        lanes.append(lambda: lane(kernels, results, 0, prepare,
-                                  lambda kernel: check_guests(kernel, guests, "control" in suites, results)))
-    if {"queue", "lint", "build"} & set(suites):
-        lanes.append(lambda: lane(kernels[::-1], results, BESIDE if len(lanes) > 1 else 0, prepare,
-                                  lambda kernel: check_commits(kernel, suites, results),
-                                  (lambda: weaver_tests(results)) if "queue" in suites else None))
+    # Whichever lane has the time takes the next of these.
+    rest = Shared(kernels[::-1] if {"queue", "lint", "build"} & set(suites) else [])
+
+    def run_guests():
+        lane(kernels, results, prepare, lambda kernel: check_guests(kernel, guests, "control" in suites, results))
+        lane(rest, results, prepare, lambda kernel: check_commits(kernel, suites, results))
+
+    def run_rest():
+        if len(lanes) > 1:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + BESIDE)
+        if "queue" in suites:
+            weaver_tests(results)
+        lane(rest, results, prepare, lambda kernel: check_commits(kernel, suites, results))
+
+    lanes = [run_guests] if guests or "control" in suites else []
+    lanes += [run_rest] if rest.items else []
     with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
         for done in [pool.submit(work) for work in lanes]:
             done.result()
     return results.finish()
+
+
+class Shared:
+    """Items that several threads take from, each when it is done with the last."""
+
+    def __init__(self, items):
+        self.items = collections.deque(items)
+
+    def __iter__(self):
+        while True:
+            try:
+                yield self.items.popleft()
+            except IndexError:
+                return
 
 
 class Preparation:
@@ -91,12 +114,8 @@ class Preparation:
         return None
 
 
-def lane(kernels, results, nice, prepare, work, first=None):
-    """Do @work on one kernel after the other, and something else @first; what this thread starts gets its priority."""
-    if nice:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
-    if first:
-        first()
+def lane(kernels, results, prepare, work):
+    """Do @work on one kernel after the other; what this thread starts gets its priority."""
     for kernel in kernels:
         try:
             prepare(kernel)
