@@ -16,7 +16,6 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import os
-import shutil
 import sys
 import threading
 import time
@@ -243,22 +242,21 @@ def series_repeats(kernel):
 
 
 def am_gives_tree(kernel):
-    """A user's clone, `make am`, and the tree that comes out."""
-    clone = kernel.build / "am"
-    shutil.rmtree(clone, ignore_errors=True)
-    git = gitcmd.own(kernel.build, config.queue())
-    git("clone", "--quiet", "--shared", kernel.pristine, clone)
+    """A user's clone, `make am`, and the tree that comes out; it is the clone that later moves from commit to commit."""
+    git, _ = commits.checkout(kernel)
+    git("checkout", "--quiet", "--force", "-B", "user", "base")
     try:
         user = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "User", "GIT_AUTHOR_EMAIL": "user@example.org",
                 "GIT_COMMITTER_NAME": "User", "GIT_COMMITTER_EMAIL": "user@example.org"}
-        status, output = command("am", "--kdir", str(clone), env=user)
+        status, output = command("am", "--kdir", str(git.directory), env=user)
         if status:
             return output.replace("\n", "; ")
         ours = gitcmd.own(kernel.tree, config.queue()).line("rev-parse", "HEAD^{tree}")
-        theirs = gitcmd.own(clone, config.queue()).line("rev-parse", "HEAD^{tree}")
+        theirs = git.line("rev-parse", "HEAD^{tree}")
         return None if ours == theirs else "`make am` gives another tree than `make tree`"
     finally:
-        shutil.rmtree(clone)
+        git.attempt("am", "--quit")
+        git("checkout", "--quiet", "--force", "--detach", "base")
 
 
 def refresh_leaves_no_diff(kernel):
