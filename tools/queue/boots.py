@@ -23,6 +23,7 @@ SUITES = ("kunit", "kselftest", "igt", "stress")
 DMA_BUF = "drivers/dma-buf/dma-buf.o"
 # As the kselftest harness and IGT print it.
 ENOTTY = re.compile(rf"\(-?{errno.ENOTTY}\)|errno: {errno.ENOTTY},")
+CONTROL_SECONDS = 100       # a program may take on the unpatched kernel, where it may hang for good
 LEAKER = "kmemleak-test.ko"         # the kernel's own module that leaks on purpose
 
 
@@ -38,6 +39,7 @@ class Session:
         self.boots = []
         self.down = {}          # item -> how it ended the guest
         self.igt = igt.TESTS
+        self.seconds = None     # that a program may take, if not what is usual
         self.leaker = None      # a module to load last, whose leaks must be found
 
     def plan(self, suites):
@@ -46,7 +48,7 @@ class Session:
             items += [kunit.item(module) for module in self.modules.values()]
         for suite in ("kselftest", "stress"):
             if suite in suites:
-                items += [kselftest.item(program) for program in self.programs.values()
+                items += [kselftest.item(program, self.seconds) for program in self.programs.values()
                           if program.stress == (suite == "stress")]
         if "igt" in suites:
             items.append(igt.item())
@@ -297,6 +299,7 @@ class Control:
     def run(self, suites, judged):
         """Run @suites; unless @judged they only give IGT's results, for comparison."""
         self.judged = judged
+        self.session.seconds = CONTROL_SECONDS
         if judged:
             self.session.leaker = next(path for path in self.session.image.modules if path.name == LEAKER)
         # One width is enough: the 32-bit programs are made of the same sources.
