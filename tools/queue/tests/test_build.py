@@ -6,7 +6,6 @@ import pytest
 import build
 import commits
 import config
-import gitcmd
 from steps import Failure
 
 
@@ -117,7 +116,7 @@ def test_what_a_toggle_affects(tmp_path, monkeypatch):
     assert affected("drivers/dma-buf/Makefile") == {}
 
 
-def test_compiled_with_a_toggle_off(tmp_path, monkeypatch):
+def test_compiled_with_a_toggle_off(tmp_path):
     variant = commits.Variant.__new__(commits.Variant)
     variant.tree, variant.name, variant.arch, variant.known = tmp_path, "host-gcc", "host", set()
     obj, side = tmp_path / ".obj", tmp_path / ".obj" / ".off-0"
