@@ -6,9 +6,11 @@ and arm64, with gcc, each commit is built with all toggles on, with all of them 
 alone off; on the newest kernel clang builds each too, toggles on.
 
 To keep that in minutes only what a commit can change is built: the objects of touched files, and
-the whole subsystem if the commit touches that or a header that it includes. With toggles off, those
-of them are compiled again that depend on one of these: to any other it makes no difference. The
-last commit is taken for one that touches all. The whole kernel is built for the guest.
+the whole subsystem if the commit touches that or a header that it includes. If it touches nothing
+but sources that were built before, their objects are compiled with the commands that make wrote down,
+for make itself takes longer to start than they do. With toggles off, those objects are compiled again
+that depend on one of these: to any other it makes no difference. The last commit is taken for one that
+touches all. The whole kernel is built for the guest.
 """
 
 import re
@@ -26,6 +28,7 @@ from steps import Failure
 
 SUBSYSTEM = build.SUBSYSTEM
 CODE = ("drivers/", "fs/", "mm/", "samples/")     # where the queue touches what is compiled into a kernel
+INERT = ("Documentation/", "tools/", "scripts/coccinelle/", "MAINTAINERS")      # and where it is not
 # Drivers that no processor of CONFIGS can have, one whose compiler takes their objects, and what make is told.
 FORCED = {"drivers/gpu/drm/omapdrm/": ("arm64", "CONFIG_DRM_OMAP=m")}
 CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compile-arm64.config",)}
@@ -155,8 +158,13 @@ class Variant:
         self.pending |= any(map(is_kconfig, paths))
         try:
             self.start(number)
-            targets = self.targets(paths, included)
-            problems, warned = [], {(self.name, warning) for warning in self.make(number, targets)}
+            targets = self.again(paths)
+            if targets is None:
+                targets = self.targets(paths, included)
+                problems, found = [], self.make(number, targets)
+            else:
+                problems, found = self.recompile(targets)
+            warned = {(self.name, warning) for warning in found}
             real = build.resolved(self.kbuild.obj)
             toggles = [toggle for toggle in self.toggles if toggle in real] if self.off else []
             affected = self.affected(targets, paths, toggles)
@@ -169,6 +177,21 @@ class Variant:
         except Failure as failure:
             return [], [f"{self.name}: {str(failure).splitlines()[0]}"], set()
         return targets, problems, warned
+
+    def again(self, paths):
+        """The objects to compile again if of the touched @paths only sources matter that were built before; else None."""
+        touched = {path for path in paths if not path.startswith(INERT)}
+        if any(not path.endswith(".c") or not (self.tree / path).exists() for path in touched):
+            return None
+        real = build.resolved(self.kbuild.obj)
+        touched = {path for path in touched if self.contains(path, real)}
+        targets, known = [], set()
+        for record in self.kbuild.obj.rglob(".*.o.cmd") if touched else ():
+            includes = touched & words(record)
+            if includes:
+                targets.append(str(record.relative_to(self.kbuild.obj).with_name(record.name[1:-len(".cmd")])))
+                known |= includes
+        return sorted(targets) if known == touched else None
 
     def new(self, warned):
         """Those of step()'s warnings that the unpatched sources do not have."""
@@ -183,10 +206,9 @@ class Variant:
             for path in within if target.endswith("/") else [target]:
                 if not self.recorded(path).exists():
                     continue        # a part of another object, that this kernel does not have
-                words = {word.rstrip(")").removeprefix("../")
-                         for word in self.recorded(path).read_text(encoding="utf-8").split()}
-                uses = {toggle for toggle in toggles if words & stamps(toggle)}
-                if uses and words.intersection(paths):
+                named = words(self.recorded(path))
+                uses = {toggle for toggle in toggles if named & stamps(toggle)}
+                if uses and named.intersection(paths):
                     found[path] = uses
         return found
 
@@ -203,25 +225,32 @@ class Variant:
         side = self.side(off)
         real = build.resolved(side)
         stuck = [toggle for toggle in off if toggle in real]
-        problems = [f"{self.name}: something turns {' '.join(stuck)} on again"] if stuck else []
-        warned = set()
-        for target, toggles in affected.items():
-            if not toggles & set(off) or not self.contains(target[:-1] + "c", real):
-                continue
-            out = side / target.replace("/", "-")
+        problems, warned = self.recompile([target for target, toggles in affected.items() if toggles & set(off)
+                                           and self.contains(target[:-1] + "c", real)], off, side)
+        return [f"{self.name}: something turns {' '.join(stuck)} on again"] * bool(stuck) + problems, warned
+
+    def recompile(self, targets, off=(), side=None):
+        """Compile @targets with the commands that were recorded, aside; if @side is given, with its configuration, @off off.
+
+        Returns (problems, warnings).
+        """
+        how = f"{self.name}, {' '.join(off)} off" if off else self.name
+        problems, warned = [], set()
+        for target in targets:
+            out = (side or self.kbuild.obj) / f".{target.replace('/', '-')}"
             command = re.search(r"^(?:saved)?cmd_\S+ := (.*)$", self.recorded(target).read_text(encoding="utf-8"), re.MULTILINE)
             command = command[1].split(" ; ")[0]
-            # Before the place where the build system's own autoconf.h is found.
-            command = command.replace(" -I", f" -I{side}/include -I", 1)
+            if side:    # before the place where the build system's own autoconf.h is found
+                command = command.replace(" -I", f" -I{side}/include -I", 1)
             command = re.sub(r"-MMD,\S+", f"-MMD,{out}.d", command)
             command = re.sub(r" -o \S+", f" -o {out}", command)
             status, stdout, stderr = steps.attempt(["sh", "-c", command], cwd=self.kbuild.obj, env=self.kbuild.env)
             text = stdout + stderr
             with open(self.kbuild.log, "a", encoding="utf-8", errors="replace") as log:
-                log.write(f"--- {target}, {' '.join(off)} off\n$ {command}\n{text}")
+                log.write(f"--- {target}, {how}\n$ {command}\n{text}")
             if status:
                 first = re.search(r"^.*\berror:.*$", text, re.MULTILINE)
-                problems.append(f"{self.name}, {' '.join(off)} off: {first[0] if first else target}; see {self.kbuild.log}")
+                problems.append(f"{how}: {first[0] if first else target}; see {self.kbuild.log}")
             warned |= warnings(text)
         return problems, warned
 
@@ -229,6 +258,11 @@ class Variant:
 def warnings(text):
     """(file, warning) of what a compiler wrote, without the lines, which the patches move."""
     return set(re.findall(r"^([^\s:]+):\d+(?::\d+)?: (warning: .*)$", text, re.MULTILINE))
+
+
+def words(record):
+    """What the build system wrote down about an object: the files it was made of, among others."""
+    return {word.rstrip(")").removeprefix("../") for word in record.read_text(encoding="utf-8").split()}
 
 
 def stamps(toggle):
@@ -336,9 +370,11 @@ def check(kernel, results):
         results.add(kernel.name, "build", f"{number:04}-{subject}", FAIL if problems else PASS,
                     problems[0] if problems else "", time.monotonic() - start)
     coverage(kernel, everything, compiled, tree, results)
-    for variant in variants:
-        variant.start(len(ids) + 1)
-        pedantic(kernel, git, variant, len(ids) + 1, results)
+    new = git.line("diff", "--name-only", "--diff-filter=A", "--no-renames", "base", "HEAD").split("\n")
+    for variant, (problems, seconds) in zip(variants, steps.parallel(
+            lambda variant: pedantic(variant, new, len(ids) + 1), variants)):
+        results.add(kernel.name, "build", f"W=1-{variant.name}", FAIL if problems else PASS,
+                    problems[0] if problems else "", seconds)
 
 
 def coverage(kernel, paths, compiled, tree, results):
@@ -349,21 +385,18 @@ def coverage(kernel, paths, compiled, tree, results):
                 f"never compiled: {' '.join(missed)}; add its option to configs/compile-*.config" if missed else "")
 
 
-def pedantic(kernel, git, variant, number, results):
-    """The queue's own files give no warning with W=1 either."""
-    new = git.line("diff", "--name-only", "--diff-filter=A", "--no-renames", "base", "HEAD").split("\n")
-    own = [path for path in new if path.startswith("drivers/") and path.endswith((".c", ".h"))]
-    real = build.resolved(variant.kbuild.obj)
-    objects = [path[:-1] + "o" for path in own if path.endswith(".c") and setting(variant.tree, path, real)]
-    if not objects:
-        return
+def pedantic(variant, new, number):
+    """(problems, seconds): those of the @new files that are sources or headers give no warning with W=1 either."""
     start = time.monotonic()
     try:
+        variant.start(number)
+        own = [path for path in new if path.startswith("drivers/") and path.endswith((".c", ".h"))]
+        real = build.resolved(variant.kbuild.obj)
+        objects = [path[:-1] + "o" for path in own if path.endswith(".c") and setting(variant.tree, path, real)]
         (variant.logs / f"{number:04}-{variant.name}.log").unlink(missing_ok=True)
         found = variant.make(number, objects, "W=1")
         problems = [f"{path}: {text}" for path, text in sorted(found)
                     if any(path.endswith(mine) for mine in own)]
     except Failure as failure:
         problems = [str(failure).splitlines()[0]]
-    results.add(kernel.name, "build", f"W=1-{variant.name}", FAIL if problems else PASS,
-                problems[0] if problems else "", time.monotonic() - start)
+    return problems, time.monotonic() - start

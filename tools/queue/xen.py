@@ -107,11 +107,11 @@ def run(name, image, files, plan, *, peers=(), mode="pvh", append="", ended=None
     same @files. @mode: of an x86-64 first domain, "pvh" or "pv". The rest is as in guest.run().
     """
     where = guest.fresh(name)
-    ramdisk = where / "initramfs.gz"
+    ramdisk = where / "initramfs.cpio"
     if image.arch == "arm64":
         busybox = debian.arm64() / "bin" / "busybox"
         guest.initramfs(ramdisk, files, plan, leaks, busybox=busybox)
-        peer_ramdisk = where / "peer.gz"
+        peer_ramdisk = where / "peer.cpio"
         guest.initramfs(peer_ramdisk, files if peers else {}, [], leaks=False, busybox=busybox, init=PEER)
         command = qemu_arm64(where, image.bootable, ramdisk, peer_ramdisk, peers, append)
     else:

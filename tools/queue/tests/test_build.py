@@ -150,6 +150,37 @@ def test_compiled_with_a_toggle_off(tmp_path):
     assert "on again" in problems("")[0]
 
 
+def test_what_need_not_be_made_again(tmp_path, monkeypatch):
+    variant = commits.Variant.__new__(commits.Variant)
+    variant.tree, variant.name, variant.arch = tmp_path, "host-gcc", "host"
+    obj = tmp_path / ".obj"
+    variant.kbuild = type("Kbuild", (), {"obj": obj, "env": {}, "log": tmp_path / "log"})
+    monkeypatch.setattr(build, "resolved", lambda obj: {"CONFIG_NEW": "y"})
+    for directory in (obj / "drivers", tmp_path / "drivers"):
+        directory.mkdir(parents=True)
+    (tmp_path / "drivers" / "Makefile").write_text("obj-y += a.o new.o\nobj-$(CONFIG_NOT) += not.o\n")
+    for name in ("a", "new", "not", "test"):
+        (tmp_path / "drivers" / f"{name}.c").write_text("int used;\n")
+    for name, sources in (("a", ["a"]), ("test", ["test", "a"])):
+        (obj / "drivers" / f".{name}.o.cmd").write_text(
+            f"savedcmd_drivers/{name}.o := gcc -Wp,-MMD,drivers/.{name}.o.d -Wall -c -o drivers/{name}.o ../drivers/{name}.c\n"
+            + "".join(f"  ../drivers/{source}.c \\\n" for source in sources))
+
+    assert variant.again(["Documentation/a.rst", "tools/testing/b.c"]) == []
+    assert variant.again(["drivers/a.c", "MAINTAINERS"]) == ["drivers/a.o", "drivers/test.o"]
+    assert variant.again(["drivers/test.c", "drivers/not.c"]) == ["drivers/test.o"]
+    # What only make can tell: sources that are new or gone, headers, how it is built.
+    for path in ("drivers/new.c", "drivers/gone.c", "include/linux/a.h", "drivers/Makefile", "drivers/Kconfig"):
+        assert variant.again(["drivers/a.c", path]) is None
+
+    assert variant.recompile(["drivers/a.o"]) == ([], set())
+    (tmp_path / "drivers" / "a.c").write_text("static int unused;\n")
+    assert "unused" in str(variant.recompile(["drivers/a.o"])[1])
+    (tmp_path / "drivers" / "a.c").write_text("#error gone wrong\n")
+    assert "#error gone wrong" in variant.recompile(["drivers/a.o"])[0][0]
+    assert list(obj.glob("drivers/*.o")) == []
+
+
 def test_warnings_have_no_lines():
     assert commits.warnings("../a.c:7:3: warning: x\na.h:9: warning: y\na.c:1: note: z\n") == \
         {("../a.c", "warning: x"), ("a.h", "warning: y")}

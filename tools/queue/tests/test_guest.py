@@ -115,6 +115,6 @@ def test_what_a_healthy_kernel_says(tmp_path, line):
 
 def test_a_plan_that_the_guest_would_misread(tmp_path):
     with pytest.raises(guest.Failure):
-        guest.initramfs(tmp_path / "initramfs.gz", {}, [Item("with space", 1, "true")])
+        guest.initramfs(tmp_path / "initramfs.cpio", {}, [Item("with space", 1, "true")])
     with pytest.raises(guest.Failure):
-        guest.initramfs(tmp_path / "initramfs.gz", {}, [Item("lines", 1, "true\nfalse")])
+        guest.initramfs(tmp_path / "initramfs.cpio", {}, [Item("lines", 1, "true\nfalse")])

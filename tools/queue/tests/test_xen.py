@@ -22,9 +22,9 @@ PLAN = [guest.Item("one", 10, "true")]
 
 @pytest.fixture
 def files(tmp_path):
-    for name, size in (("Image", 3 * xen.STEP + 1), ("initramfs.gz", 5), ("peer.gz", xen.STEP)):
+    for name, size in (("Image", 3 * xen.STEP + 1), ("initramfs.cpio", 5), ("peer.cpio", xen.STEP)):
         (tmp_path / name).write_bytes(bytes(size))
-    return [(tmp_path / "Image", "kernel"), (tmp_path / "initramfs.gz", "ramdisk"), (tmp_path / "peer.gz", "ramdisk")]
+    return [(tmp_path / "Image", "kernel"), (tmp_path / "initramfs.cpio", "ramdisk"), (tmp_path / "peer.cpio", "ramdisk")]
 
 
 def test_modules_do_not_overlap(files):
