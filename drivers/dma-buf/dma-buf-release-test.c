@@ -308,6 +308,142 @@ static void file_counts_and_not_its_path(struct kunit *test)
 	expect_good_call(test, probe);
 }
 
+static void put_off(struct kunit *test)
+{
+	struct release_test *t = test->priv;
+
+	KUNIT_ASSERT_EQ(test, dma_buf_defer_release(t->buffer.dmabuf), 0);
+}
+
+/* Time for a release that must not come, after which @log is who was called. */
+static void expect_kept(struct kunit *test, const char *log)
+{
+	struct release_test *t = test->priv;
+
+	flush_delayed_fput();
+	msleep(100);
+	KUNIT_EXPECT_FALSE(test, completion_done(&t->buffer.released));
+	KUNIT_EXPECT_STREQ(test, (const char *)t->buffer.log, log);
+	KUNIT_EXPECT_STREQ(test, (const char *)t->buffer.memory, MEMORY);
+}
+
+static void resume_and_expect(struct kunit *test, const char *log)
+{
+	struct release_test *t = test->priv;
+
+	dma_buf_resume_release(t->buffer.dmabuf);
+	flush_delayed_fput();
+	KUNIT_ASSERT_TRUE(test, wait_for_release(&t->buffer));
+	expect_log(test, log);
+}
+
+/*
+ * The notifiers are called as ever; attachments and memory stay, and a file, which
+ * is a live one, of the inode that the buffer's file had.
+ */
+static void release_is_put_off(struct kunit *test)
+{
+	struct release_test *t = test->priv;
+	struct probe *probe = registered(test, 'a', NULL);
+	struct dma_buf *dmabuf = t->buffer.dmabuf;
+	struct inode *inode = file_inode(dmabuf->file);
+	struct dma_buf_attachment *attach = dma_buf_attach(dmabuf, t->dev);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(attach));
+	put_off(test);
+	dma_buf_put(dmabuf);
+	expect_kept(test, "a");
+	expect_good_call(test, probe);
+	KUNIT_EXPECT_FALSE(test, dma_buf_unregister_release_notifier(&probe->notifier));
+	KUNIT_EXPECT_EQ(test, (int)file_count(dmabuf->file), 1);
+	KUNIT_EXPECT_PTR_EQ(test, file_inode(dmabuf->file), inode);
+	dma_resv_lock(dmabuf->resv, NULL);
+	KUNIT_EXPECT_TRUE(test, list_is_singular(&dmabuf->attachments));
+	dma_resv_unlock(dmabuf->resv);
+	dma_buf_detach(dmabuf, attach);
+	resume_and_expect(test, "a.");
+}
+
+static void all_have_to_resume(struct kunit *test)
+{
+	struct release_test *t = test->priv;
+	struct dma_buf *dmabuf = t->buffer.dmabuf;
+	int i;
+
+	registered(test, 'a', NULL);
+	for (i = 0; i < 3; i++)
+		put_off(test);
+	dma_buf_resume_release(dmabuf);
+	expect_kept(test, "");
+	dma_buf_put(dmabuf);
+	expect_kept(test, "a");
+	dma_buf_resume_release(dmabuf);
+	expect_kept(test, "a");
+	KUNIT_EXPECT_EQ(test, (int)file_count(dmabuf->file), 1);
+	resume_and_expect(test, "a.");
+}
+
+/* Nobody is there to be called: it is put off nevertheless. */
+static void put_off_without_a_notifier(struct kunit *test)
+{
+	struct release_test *t = test->priv;
+
+	put_off(test);
+	dma_buf_put(t->buffer.dmabuf);
+	expect_kept(test, "");
+	KUNIT_EXPECT_EQ(test, (int)file_count(t->buffer.dmabuf->file), 1);
+	resume_and_expect(test, ".");
+}
+
+/* What was resumed before the last reference goes is as if it had not been. */
+static void resumed_before_the_release(struct kunit *test)
+{
+	struct release_test *t = test->priv;
+
+	registered(test, 'a', NULL);
+	put_off(test);
+	dma_buf_resume_release(t->buffer.dmabuf);
+	expect_kept(test, "");
+	drop_and_expect(test, "a.");
+}
+
+static void act_put_off(struct probe *probe)
+{
+	probe->ret = dma_buf_defer_release(probe->buffer->dmabuf);
+}
+
+static void act_resume(struct probe *probe)
+{
+	dma_buf_resume_release(probe->buffer->dmabuf);
+}
+
+static void put_off_by_a_callback(struct kunit *test)
+{
+	struct release_test *t = test->priv;
+	struct probe *probe = registered(test, 'a', act_put_off);
+
+	registered(test, 'b', NULL);
+	probe->buffer = &t->buffer;
+	probe->ret = -EINVAL;
+	dma_buf_put(t->buffer.dmabuf);
+	expect_kept(test, "ba");
+	KUNIT_ASSERT_EQ(test, probe->ret, 0);
+	resume_and_expect(test, "ba.");
+}
+
+/* It is one of two that are called: the release comes after both. */
+static void resumed_by_a_callback(struct kunit *test)
+{
+	struct release_test *t = test->priv;
+	struct probe *probe;
+
+	registered(test, 'a', NULL);
+	probe = registered(test, 'b', act_resume);
+	probe->buffer = &t->buffer;
+	put_off(test);
+	drop_and_expect(test, "ba.");
+}
+
 static void taken_back_before(struct kunit *test)
 {
 	struct probe *a = registered(test, 'a', NULL);
@@ -938,6 +1074,12 @@ static struct kunit_case release_cases[] = {
 	KUNIT_CASE(last_registered_is_called_first),
 	KUNIT_CASE(called_after_the_last_reference_only),
 	KUNIT_CASE(file_counts_and_not_its_path),
+	KUNIT_CASE(release_is_put_off),
+	KUNIT_CASE(all_have_to_resume),
+	KUNIT_CASE(put_off_without_a_notifier),
+	KUNIT_CASE(resumed_before_the_release),
+	KUNIT_CASE(put_off_by_a_callback),
+	KUNIT_CASE(resumed_by_a_callback),
 	KUNIT_CASE(taken_back_before),
 	KUNIT_CASE(all_taken_back_before),
 	KUNIT_CASE(taken_back_after),

@@ -9,13 +9,17 @@
 
 #include <linux/dma-buf.h>
 #include <linux/dma-buf-release.h>
+#include <linux/err.h>
 #include <linux/export.h>
+#include <linux/fcntl.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/kernel.h>
 #include <linux/list.h>
 #include <linux/lockdep.h>
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 
@@ -77,16 +81,21 @@
  *   for ever.
  *
  * So a callback must end in bounded time. It must not wait for user space, nor
- * for the release of a file. It may wait for fences, which end by contract. And
- * the credentials, files and memory of that task are none of its business.
+ * for the release of a file. It may wait for fences, which end by contract, though
+ * perhaps only when this very task goes on: who may have something to wait for does
+ * better to call dma_buf_defer_release() when it registers, to leave the waiting to
+ * a worker, and to have that call dma_buf_resume_release(). Meanwhile the exporter
+ * keeps the memory. And the credentials, files and memory of the task are none of
+ * a callback's business.
  *
- * A buffer without notifiers costs one pointer in &struct dma_buf and one look
- * at it.
+ * A buffer without notifiers costs one pointer in &struct dma_buf and a look at it
+ * when it is released.
  */
 
-/* Protects all lists of notifiers, the calls and the number of the last one. */
+/* Protects all lists of notifiers, the calls, the number of the last, the deferrals. */
 static DEFINE_SPINLOCK(notifiers_lock);
 static LIST_HEAD(calls);
+static LIST_HEAD(deferrals);
 static u64 last_call;
 static DECLARE_WAIT_QUEUE_HEAD(call_returned);
 
@@ -276,6 +285,118 @@ static void end_call(struct release_call *call)
 }
 
 /*
+ * A release that is put off. The exporter's release comes with that of the dentry,
+ * which @file shares with the buffer's file. Nobody can open it.
+ */
+struct deferral {
+	struct list_head node;
+	struct dma_buf *dmabuf;
+	struct file *file;
+};
+
+static const struct file_operations deferral_fops = {
+};
+
+static struct deferral *find_deferral(struct dma_buf *dmabuf)
+{
+	struct deferral *deferral;
+
+	lockdep_assert_held(&notifiers_lock);
+
+	list_for_each_entry(deferral, &deferrals, node)
+		if (deferral->dmabuf == dmabuf)
+			return deferral;
+	return NULL;
+}
+
+/*
+ * The buffer's own file goes. Trace points, for one, look into it when somebody
+ * detaches: let them find one that stays as long as the buffer, if it does.
+ */
+static void replace_file(struct dma_buf *dmabuf)
+{
+	struct deferral *deferral = find_deferral(dmabuf);
+
+	if (deferral)
+		dmabuf->file = deferral->file;
+}
+
+/**
+ * dma_buf_defer_release - keep a buffer's memory beyond its last reference
+ * @dmabuf: the buffer, of which the caller holds a reference, or whose notifier's
+ *	callback it is
+ *
+ * Puts off the exporter's &dma_buf_ops.release until dma_buf_resume_release() was
+ * called as often as this was. It is no reference: when the last of these goes,
+ * the notifiers are called as ever. From then on nobody can get a reference or
+ * attach, but attachments, mappings of them, fences and the memory stay as they
+ * are, for whoever has called this.
+ *
+ * Call it where a failure can be told, not where it is too late. Who never resumes
+ * the release takes the memory out of use for good, and pins the exporter's
+ * module. That is meant for memory that must not be used again.
+ *
+ * Context: Process context, may sleep. The caller may hold &dma_buf.resv.
+ *
+ * Return:
+ * * 0 - the release is put off.
+ * * -ENOMEM - there is no memory for it.
+ * * -ENFILE - there are too many files in the system.
+ */
+int dma_buf_defer_release(struct dma_buf *dmabuf)
+{
+	struct deferral *deferral;
+
+	deferral = kmalloc(sizeof(*deferral), GFP_KERNEL_ACCOUNT);
+	if (!deferral)
+		return -ENOMEM;
+	deferral->dmabuf = dmabuf;
+	deferral->file = alloc_file_clone(dmabuf->file, O_RDWR, &deferral_fops);
+	if (IS_ERR(deferral->file)) {
+		int ret = PTR_ERR(deferral->file) == -ENFILE ? -ENFILE : -ENOMEM;
+
+		kfree(deferral);
+		return ret;
+	}
+
+	spin_lock(&notifiers_lock);
+	list_add(&deferral->node, &deferrals);
+	spin_unlock(&notifiers_lock);
+	return 0;
+}
+EXPORT_SYMBOL_NS_GPL(dma_buf_defer_release, "DMA_BUF");
+
+/**
+ * dma_buf_resume_release - let go of what dma_buf_defer_release() kept
+ * @dmabuf: the buffer, which may be gone afterwards
+ *
+ * The caller has detached what was its own. If there is no reference to the
+ * buffer any more, and nobody else has put it off, the exporter's release
+ * follows, in this task on its way to user space, or in a worker.
+ *
+ * Context: Process context, does not sleep. The caller may hold &dma_buf.resv.
+ */
+void dma_buf_resume_release(struct dma_buf *dmabuf)
+{
+	struct deferral *deferral;
+
+	spin_lock(&notifiers_lock);
+	deferral = find_deferral(dmabuf);
+	if (!WARN_ON(!deferral)) {
+		list_del(&deferral->node);
+		if (dmabuf->file == deferral->file)
+			replace_file(dmabuf);
+	}
+	spin_unlock(&notifiers_lock);
+
+	if (deferral) {
+		fput(deferral->file);
+		kfree(deferral);
+	}
+}
+EXPORT_SYMBOL_NS_GPL(dma_buf_resume_release, "DMA_BUF");
+
+/*
  * Calls the notifiers of a buffer that has no reference any more, so that none
  * are added. @dmabuf is NULL if its file never became that of a buffer.
  */
@@ -284,7 +405,8 @@ void dma_buf_notify_release(struct dma_buf *dmabuf)
 	struct dma_buf_release_notifier *notifier;
 	struct release_call call;
 
-	if (!dmabuf || hlist_empty(&dmabuf->release_notifiers))
+	if (!dmabuf || (hlist_empty(&dmabuf->release_notifiers) &&
+			list_empty(&deferrals)))
 		return;
 
 	might_sleep();
@@ -298,4 +420,8 @@ void dma_buf_notify_release(struct dma_buf *dmabuf)
 		module_put(owner);
 		end_call(&call);
 	}
+
+	spin_lock(&notifiers_lock);
+	replace_file(dmabuf);
+	spin_unlock(&notifiers_lock);
 }

@@ -54,6 +54,8 @@ struct dma_buf_release_notifier {
 int dma_buf_register_release_notifier(struct dma_buf *dmabuf,
 				      struct dma_buf_release_notifier *notifier);
 bool dma_buf_unregister_release_notifier(struct dma_buf_release_notifier *notifier);
+int dma_buf_defer_release(struct dma_buf *dmabuf);
+void dma_buf_resume_release(struct dma_buf *dmabuf);
 
 /* For dma-buf.c. */
 #if IS_ENABLED(CONFIG_DMABUF_RELEASE_NOTIFIER)
