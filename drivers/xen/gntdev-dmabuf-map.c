@@ -2,20 +2,23 @@
 /*
  * Grant references mapped into a dma-buf that another driver exported.
  *
- * The pages of a buffer change their owner twice, always all of those that were
- * asked for, and never while somebody can look:
+ * The pages of a buffer change their owner twice, and never while somebody can
+ * look:
  *
  *   own -> hole -> foreign   when MAP_REFS_TO_BUF has found the buffer idle,
- *                            under the locks that keep it so
+ *                            under the locks that keep it so: all or none
  *   foreign -> hole -> own   when the last reference to the buffer is gone, in
  *                            the dma-buf's release notifier, or at once if the
- *                            first way fails in its middle
+ *                            first way fails in its middle: each page that
+ *                            nobody uses
  *
- * A page for which the second way fails is lost: it gets a reference that nobody
- * drops, so that neither its exporter nor the page allocator use it again. If it
- * cannot begin yet, because a fence is pending that perhaps only the task can
- * signal that runs the notifier, the pages are kept by such references for a
- * while, the exporter releases its own, and a worker goes the way later.
+ * If the second way cannot be gone at once, because a fence is pending that
+ * perhaps only the task can signal that runs the notifier, or because somebody
+ * still holds a page, a worker goes it, however long that takes: the exporter's
+ * release is put off, and the user who is late pays with the page. A page that the
+ * hypervisor does not unmap or restore is lost: it gets a reference that nobody
+ * drops, and its buffer is never released, so that neither its exporter, who may
+ * have a pool of his own, nor the page allocator use it again.
  *
  * A mapping is a struct gntdev_map. It is found by the file descriptor number
  * of its buffer in the list of the gntdev file that made it, and is owned by
@@ -23,8 +26,9 @@
  * holds of the buffer:
  *
  *   a reference to the file     until RELEASE, or the gntdev file is closed
- *   an attachment, mapped       until the notifier has run: the exporter may
+ *   an attachment, mapped       until all is restored or lost: the exporter may
  *                               not move or free the pages
+ *   its release, put off        until all is restored
  *
  * The one rule: nobody may touch a hole. On arm64 that is an abort. Hence the
  * memory is cleared before it is given back and after it has come back, and
@@ -34,17 +38,16 @@
  *
  * Locks, outer to inner: map_mutex, the buffer's reservation object, i_mmap of
  * the buffer's file, locks of pages (trylock only). priv->lock guards the list
- * of a file and is never held together with these; gntdev_map.lock is innermost.
+ * of a file and is never held together with these; gntdev_map.lock and mapped_lock
+ * are innermost.
  */
 
 #define pr_fmt(fmt) "xen:" KBUILD_MODNAME ": " fmt
 
 #include <linux/backing-dev.h>
 #include <linux/completion.h>
-#include <linux/delay.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-buf-release.h>
-#include <linux/dma-fence.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-resv.h>
 #include <linux/eventfd.h>
@@ -131,10 +134,9 @@ struct gntdev_map_event_link {
  * @attach: keeps the exporter from moving the pages
  * @sgt: mapping of @attach
  * @notifier: called when the last reference to the buffer is gone
- * @work: restores the pages when @fences have signaled
- * @fences: what was pending then
- * @nr_fences: how many there are
- * @kept: each page has a reference of ours, and none of the exporter's
+ * @work: restores the pages, if that is to be waited for
+ * @attempts: how often it has tried
+ * @mapped: in the list of all that are not undone
  * @domid: the domain that granted
  * @count: number of pages, and size of the arrays, which go with the pages
  * @pages: the first pages of the buffer
@@ -166,10 +168,9 @@ struct gntdev_map {
 	struct sg_table *sgt;
 	struct dma_buf_release_notifier notifier;
 
-	struct work_struct work;
-	struct dma_fence **fences;
-	unsigned int nr_fences;
-	bool kept;
+	struct delayed_work work;
+	unsigned int attempts;
+	struct list_head mapped;
 
 	domid_t domid;
 	unsigned int count;
@@ -188,6 +189,13 @@ struct gntdev_map {
 
 /* Serialises the attempts to map, so that of two for one buffer one succeeds. */
 static DEFINE_MUTEX(map_mutex);
+
+/*
+ * Mappings whose pages are not all restored. A buffer that gives its pages away
+ * twice, like a GEM object that was exported again, can be found here.
+ */
+static DEFINE_SPINLOCK(mapped_lock);
+static LIST_HEAD(mapped_list);
 
 /* Where pages are restored that could not be in the notifier. */
 static struct workqueue_struct *gntdev_map_wq;
@@ -225,8 +233,6 @@ static const struct gntdev_map_backend gntdev_map_xen = {
 	.populate = gntdev_map_xen_populate,
 	.map = gnttab_map_refs_held,
 	.unmap = gnttab_unmap_refs_held,
-	.fence_ms = 10000,
-	.unmap_ms = 5000,
 };
 
 /* ------------------------------------------------------------------ */
@@ -342,6 +348,7 @@ static struct gntdev_map *gntdev_map_alloc(const struct gntdev_map_priv *priv,
 	init_completion(&map->done);
 	spin_lock_init(&map->lock);
 	INIT_LIST_HEAD(&map->events);
+	INIT_LIST_HEAD(&map->mapped);
 	map->fd = fd;
 	map->domid = domid;
 	map->backend = priv->backend;
@@ -389,6 +396,15 @@ static void gntdev_map_zap(struct page *page)
 	if (mapping && folio_mapped(folio))
 		unmap_mapping_range(mapping, (loff_t)folio->index << PAGE_SHIFT,
 				    PAGE_SIZE, 0);
+}
+
+/* Whoever has its file finds memory of this domain there instead, zeroed. */
+static void gntdev_map_uncache(struct page *page)
+{
+	struct address_space *mapping = gntdev_map_page_cache(page);
+
+	if (mapping && mapping->host)
+		generic_error_remove_folio(mapping, page_folio(page));
 }
 
 /* Ordinary memory of this domain, of which it can be told who uses it. */
@@ -586,13 +602,20 @@ static void gntdev_map_clear(struct page *page)
 	cond_resched();
 }
 
+/* The caller has locked the page if it came from the page cache. */
 static void gntdev_map_lose(struct gntdev_map *map, unsigned int i)
 {
-	/* Nobody drops this reference. */
-	if (!map->kept)
-		get_page(map->pages[i]);
+	struct page *head = compound_head(map->pages[i]);
+	unsigned int k;
+
+	/* Nobody drops this reference. A compound page counts those of all its parts. */
+	get_page(map->pages[i]);
+	for (k = 0; PageCompound(head) && k < map->count; k++)
+		map->base[k] += compound_head(map->pages[k]) == head;
 	map->owner[i] = GNTDEV_MAP_LOST;
 	map->result = -EIO;
+	if (map->cached[i])
+		gntdev_map_uncache(map->pages[i]);
 }
 
 static void gntdev_map_report_lost(struct gntdev_map *map)
@@ -692,29 +715,24 @@ static int gntdev_map_grants(struct gntdev_map *map, const u32 *refs)
 }
 
 static void gntdev_map_add_to_batch(struct gntdev_map *map, unsigned int n,
-				    unsigned int i, unsigned int base)
+				    unsigned int i)
 {
 	map->batch[n] = i;
 	map->batch_pages[n] = map->pages[i];
-	map->batch_base[n] = base;
+	map->batch_base[n] = UINT_MAX;
 	gnttab_set_unmap_op(&map->unmap_ops[n],
 			    (unsigned long)page_address(map->pages[i]),
 			    GNTMAP_host_map, map->handles[i]);
 	map->unmap_ops[n].status = GNTST_general_error;
 }
 
-/*
- * Unmap a batch and restore its pages. Returns -ETIMEDOUT, with nothing
- * changed, if the pages are in use after @timeout jiffies.
- */
-static int gntdev_map_restore_batch(struct gntdev_map *map, unsigned int n,
-				    unsigned long timeout)
+/* Unmap a batch, without waiting for users of its pages, and restore them. */
+static void gntdev_map_restore_batch(struct gntdev_map *map, unsigned int n)
 {
 	unsigned int k;
 
-	if (n && map->backend->unmap(map->unmap_ops, map->batch_pages,
-				     map->batch_base, n, timeout) == -ETIMEDOUT)
-		return -ETIMEDOUT;
+	if (n && map->backend->unmap(map->unmap_ops, map->batch_pages, map->batch_base, n, 0))
+		return;
 	for (k = 0; k < n; k++) {
 		if (map->unmap_ops[k].status == GNTST_okay)
 			map->owner[map->batch[k]] = GNTDEV_MAP_HOLE;
@@ -722,7 +740,6 @@ static int gntdev_map_restore_batch(struct gntdev_map *map, unsigned int n,
 			gntdev_map_lose(map, map->batch[k]);
 	}
 	gntdev_map_fill(map);
-	return 0;
 }
 
 /* Back to own memory in the middle of MAP: nobody sees the pages, do not wait. */
@@ -732,30 +749,9 @@ static void gntdev_map_roll_back(struct gntdev_map *map)
 
 	for (i = 0; i < map->count; i++)
 		if (map->owner[i] == GNTDEV_MAP_FOREIGN)
-			gntdev_map_add_to_batch(map, n++, i, UINT_MAX);
-	gntdev_map_restore_batch(map, n, 0);
+			gntdev_map_add_to_batch(map, n++, i);
+	gntdev_map_restore_batch(map, n);
 	gntdev_map_report_lost(map);
-}
-
-/*
- * The exporter has not dropped its references yet: add ours, which alone count
- * from now on. A compound page counts those of all its parts, which follow each
- * other.
- */
-static void gntdev_map_keep(struct gntdev_map *map)
-{
-	unsigned int i, k, end;
-
-	for (i = 0; i < map->count; i = end) {
-		struct page *head = compound_head(map->pages[i]);
-
-		for (end = i; end < map->count &&
-		     compound_head(map->pages[end]) == head; end++)
-			get_page(map->pages[end]);
-		for (k = i; k < end; k++)
-			map->base[k] = end - i;
-	}
-	map->kept = true;
 }
 
 /*
@@ -765,71 +761,67 @@ static void gntdev_map_keep(struct gntdev_map *map)
  */
 static unsigned int gntdev_map_base(struct gntdev_map *map, unsigned int i)
 {
-	bool in_cache = gntdev_map_page_cache(map->pages[i]);
+	bool gone = map->cached[i] && !gntdev_map_page_cache(map->pages[i]);
 
-	if (!map->cached[i])
-		return map->base[i];
-	return map->kept ? map->base[i] + in_cache : map->base[i] - !in_cache;
+	return map->base[i] - gone;
 }
 
 /*
- * One attempt to unmap and restore the pages that are the other domain's: all,
- * or with @partly those that nobody uses. Returns false if there is something
- * left to do.
+ * One attempt to unmap and restore the pages that are the other domain's: those
+ * that nobody uses. Somebody who touches a page of a file all the time holds a
+ * reference whenever he waits for its lock, but not whenever we have just got it
+ * and unmapped the page from him; so each page is judged by itself, and what was
+ * found unused under its lock remains so. Returns how many are left.
  */
-static bool gntdev_map_try_restore(struct gntdev_map *map, bool partly)
+static unsigned int gntdev_map_try_restore(struct gntdev_map *map)
 {
-	unsigned int i, k, n = 0;
-	bool all = true;
+	unsigned int i, k, n = 0, left = 0;
 
 	for (i = 0; i < map->count; i++) {
 		struct page *page = map->pages[i];
 
 		if (map->owner[i] != GNTDEV_MAP_FOREIGN)
 			continue;
-		if (map->cached[i]) {
-			if (!trylock_page(page)) {
-				all = false;
-				if (partly)
-					continue;
-				break;
-			}
-			gntdev_map_zap(page);
-		}
-		if (partly && page_count(page) > gntdev_map_base(map, i)) {
-			all = false;
-			if (map->cached[i])
-				unlock_page(page);
+		if (map->cached[i] && !trylock_page(page)) {
+			left++;
 			continue;
 		}
-		gntdev_map_add_to_batch(map, n++, i, gntdev_map_base(map, i));
+		if (map->cached[i])
+			gntdev_map_zap(page);
+		if (page_count(page) <= gntdev_map_base(map, i)) {
+			gntdev_map_add_to_batch(map, n++, i);
+		} else {
+			left++;
+			if (map->cached[i])
+				unlock_page(page);
+		}
 		cond_resched();
 	}
-	if (all || partly)
-		if (gntdev_map_restore_batch(map, n,
-					     msecs_to_jiffies(GNTDEV_MAP_SETTLE_MS)))
-			all = false;
-	for (k = 0; k < n; k++)
-		if (map->cached[map->batch[k]])
-			unlock_page(map->batch_pages[k]);
-	return all;
+	gntdev_map_restore_batch(map, n);
+	/* The order is the same, but the indices of the batch are used up. */
+	for (i = 0, k = 0; k < n; i++) {
+		if (map->pages[i] != map->batch_pages[k])
+			continue;
+		if (map->cached[i])
+			unlock_page(map->pages[i]);
+		k++;
+	}
+	return left;
 }
 
-static void gntdev_map_restore(struct gntdev_map *map)
+/* Until the users of what is left are gone, or for a moment. */
+static void gntdev_map_wait_left(struct gntdev_map *map)
 {
-	unsigned long end = jiffies + msecs_to_jiffies(map->backend->unmap_ms);
-	unsigned int i;
+	unsigned int i, n = 0;
 
-	while (!gntdev_map_try_restore(map, false)) {
-		if (time_after_eq(jiffies, end)) {
-			gntdev_map_try_restore(map, true);
-			break;
-		}
-		msleep(GNTDEV_MAP_SETTLE_MS);
+	for (i = 0; i < map->count; i++) {
+		if (map->owner[i] != GNTDEV_MAP_FOREIGN)
+			continue;
+		map->batch_pages[n] = map->pages[i];
+		map->batch_base[n++] = gntdev_map_base(map, i);
 	}
-	for (i = 0; i < map->count; i++)
-		if (map->owner[i] == GNTDEV_MAP_FOREIGN)
-			gntdev_map_lose(map, i);
+	gnttab_wait_pages_held(map->batch_pages, map->batch_base, n,
+			       msecs_to_jiffies(GNTDEV_MAP_SETTLE_MS));
 }
 
 /* ------------------------------------------------------------------ */
@@ -844,11 +836,32 @@ static void gntdev_map_event_put(struct gntdev_map_event *event)
 	kfree(event);
 }
 
+static void gntdev_map_detach(struct gntdev_map *map)
+{
+	if (map->sgt)
+		dma_buf_unmap_attachment_unlocked(map->attach, map->sgt,
+						  DMA_TO_DEVICE);
+	dma_buf_detach(map->dmabuf, map->attach);
+}
+
+static void gntdev_map_unlist(struct gntdev_map *map)
+{
+	spin_lock(&mapped_lock);
+	list_del_init(&map->mapped);
+	spin_unlock(&mapped_lock);
+}
+
+/* Every page is its own again, or lost. */
 static void gntdev_map_finish(struct gntdev_map *map)
 {
 	struct gntdev_map_event_link *link, *next;
 	LIST_HEAD(events);
 
+	gntdev_map_detach(map);
+	/* With a page that must not be used again the buffer stays for ever. */
+	if (!map->result)
+		dma_buf_resume_release(map->dmabuf);
+	gntdev_map_unlist(map);
 	gntdev_map_report_lost(map);
 	gntdev_map_free_arrays(map);
 
@@ -861,80 +874,49 @@ static void gntdev_map_finish(struct gntdev_map *map)
 		gntdev_map_event_put(link->event);
 		kfree(link);
 	}
+	gntdev_map_put(map);
 }
 
-static void gntdev_map_detach(struct gntdev_map *map)
-{
-	if (map->sgt)
-		dma_buf_unmap_attachment_unlocked(map->attach, map->sgt,
-						  DMA_TO_DEVICE);
-	dma_buf_detach(map->dmabuf, map->attach);
-}
-
-static void gntdev_map_lose_all(struct gntdev_map *map)
-{
-	unsigned int i;
-
-	for (i = 0; i < map->count; i++)
-		gntdev_map_lose(map, i);
-}
-
+/* What there is to wait for here takes no longer than a second, then it is tried again. */
 static void gntdev_map_work(struct work_struct *work)
 {
-	struct gntdev_map *map = container_of(work, struct gntdev_map, work);
-	unsigned long end = jiffies + msecs_to_jiffies(map->backend->fence_ms);
-	bool signaled = true;
-	unsigned int i;
+	struct gntdev_map *map = container_of(to_delayed_work(work), struct gntdev_map, work);
+	struct dma_resv *resv = map->dmabuf->resv;
+	unsigned long delay;
 
-	for (i = 0; i < map->nr_fences; i++) {
-		long left = max_t(long, end - jiffies, 1);
-
-		if (dma_fence_wait_timeout(map->fences[i], false, left) <= 0)
-			signaled = false;
-		dma_fence_put(map->fences[i]);
+	if (dma_resv_wait_timeout(resv, DMA_RESV_USAGE_BOOKKEEP, false, HZ) > 0) {
+		/* Which also empties the lists of pages of all CPUs: once. */
+		if (!map->attempts)
+			gntdev_map_wait_left(map);
+		if (!gntdev_map_try_restore(map)) {
+			gntdev_map_finish(map);
+			module_put(THIS_MODULE);
+			return;
+		}
 	}
-	kfree(map->fences);
-
-	if (signaled)
-		gntdev_map_restore(map);
-	else
-		gntdev_map_lose_all(map);
-	for (i = 0; i < map->count; i++)
-		if (map->owner[i] == GNTDEV_MAP_OWN)
-			put_page(map->pages[i]);
-	gntdev_map_finish(map);
-	gntdev_map_put(map);
+	delay = msecs_to_jiffies(GNTDEV_MAP_SETTLE_MS) << min(map->attempts++, 10U);
+	queue_delayed_work(gntdev_map_wq, &map->work, min_t(unsigned long, delay, HZ));
 }
 
 /*
  * The last reference to the buffer is gone: nobody can map or import it any
  * more. What devices were told to do with it may take a while, and this may be a
  * task on its way out whose next step, closing the file behind a fence, signals
- * it. So do not wait for fences here, but where they cannot be noted.
+ * it. So nothing is waited for here.
  */
 static void gntdev_map_notify(struct dma_buf_release_notifier *notifier,
 			      struct dma_buf *dmabuf)
 {
 	struct gntdev_map *map = container_of(notifier, struct gntdev_map, notifier);
 
-	if (!dma_resv_test_signaled(dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP) &&
-	    !dma_resv_get_fences(dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP,
-				 &map->nr_fences, &map->fences)) {
-		gntdev_map_keep(map);
-		gntdev_map_detach(map);
-		INIT_WORK(&map->work, gntdev_map_work);
-		queue_work(gntdev_map_wq, &map->work);
+	if (dma_resv_test_signaled(dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP) &&
+	    !gntdev_map_try_restore(map)) {
+		gntdev_map_finish(map);
 		return;
 	}
-
-	if (dma_resv_wait_timeout(dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP, false,
-				  msecs_to_jiffies(map->backend->fence_ms)) > 0)
-		gntdev_map_restore(map);
-	else
-		gntdev_map_lose_all(map);
-	gntdev_map_detach(map);
-	gntdev_map_finish(map);
-	gntdev_map_put(map);
+	/* The notifier's reference ends with it. */
+	__module_get(THIS_MODULE);
+	queue_delayed_work(gntdev_map_wq, &map->work, 0);
 }
 
 /* ------------------------------------------------------------------ */
@@ -1030,6 +1012,23 @@ static struct gntdev_map *gntdev_map_find_live(struct gntdev_map_priv *priv, u32
 	return NULL;
 }
 
+/*
+ * Is something mapped into the same memory, by another dma-buf of it? What is lost
+ * there is not on the list any more, but each such page has a reference too many.
+ */
+static bool gntdev_map_same_pages(struct dma_buf *dmabuf)
+{
+	struct gntdev_map *map;
+	bool same = false;
+
+	spin_lock(&mapped_lock);
+	list_for_each_entry(map, &mapped_list, mapped)
+		same |= map->dmabuf->ops == dmabuf->ops &&
+			map->dmabuf->priv == dmabuf->priv;
+	spin_unlock(&mapped_lock);
+	return same;
+}
+
 /* From now on it is found. Successes under its number that nobody asked for go. */
 static void gntdev_map_publish(struct gntdev_map_priv *priv, struct gntdev_map *new)
 {
@@ -1069,7 +1068,7 @@ static int gntdev_map_refs_to_buf(struct gntdev_map_priv *priv,
 	mutex_lock(&priv->lock);
 	taken = gntdev_map_find_live(priv, op->fd);
 	mutex_unlock(&priv->lock);
-	if (taken) {
+	if (taken || gntdev_map_same_pages(dmabuf)) {
 		ret = -EBUSY;
 		goto unlock;
 	}
@@ -1077,17 +1076,24 @@ static int gntdev_map_refs_to_buf(struct gntdev_map_priv *priv,
 	ret = gntdev_map_attach(priv, map, op->data_ofs);
 	if (ret)
 		goto unlock;
+	ret = dma_buf_defer_release(dmabuf);
+	if (ret)
+		goto detach;
+	INIT_DELAYED_WORK(&map->work, gntdev_map_work);
 	map->notifier.release = gntdev_map_notify;
 	map->notifier.owner = THIS_MODULE;
 	ret = dma_buf_register_release_notifier(dmabuf, &map->notifier);
 	if (ret)
-		goto detach;
+		goto resume;
 	ret = gntdev_map_replace(map, refs);
 	if (ret)
 		goto unregister;
 
 	kvfree(map->map_ops);
 	map->map_ops = NULL;
+	spin_lock(&mapped_lock);
+	list_add(&map->mapped, &mapped_list);
+	spin_unlock(&mapped_lock);
 	kref_get(&map->kref);
 	gntdev_map_publish(priv, map);
 	mutex_unlock(&map_mutex);
@@ -1095,6 +1101,10 @@ static int gntdev_map_refs_to_buf(struct gntdev_map_priv *priv,
 
 unregister:
 	dma_buf_unregister_release_notifier(&map->notifier);
+resume:
+	/* As in gntdev_map_finish(). */
+	if (!map->result)
+		dma_buf_resume_release(dmabuf);
 detach:
 	gntdev_map_detach(map);
 unlock:

@@ -24,8 +24,6 @@ struct gntdev_map_priv;
  * @unmap: unmap @nr grants once no page_count() is above that in @base; returns
  *	-ETIMEDOUT, with nothing unmapped, if that is not so within @timeout
  *	jiffies. Else the status of each operation is valid.
- * @fence_ms: how long the buffer's fences may take, once it is released.
- * @unmap_ms: how long users of single pages may take, once it is released.
  */
 struct gntdev_map_backend {
 	int (*decrease)(unsigned int nr, xen_pfn_t *frames);
@@ -35,8 +33,6 @@ struct gntdev_map_backend {
 	int (*unmap)(struct gnttab_unmap_grant_ref *ops, struct page **pages,
 		     const unsigned int *base, unsigned int nr,
 		     unsigned long timeout);
-	unsigned int fence_ms;
-	unsigned int unmap_ms;
 };
 
 int gntdev_map_init(void);
