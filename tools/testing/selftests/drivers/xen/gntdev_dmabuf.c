@@ -19,7 +19,6 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "../../kselftest_harness.h"
 #include "../dma-buf/dmabuf_util.h"
@@ -248,14 +247,6 @@ static int buf_wrong(struct buf *b, unsigned int first, unsigned int count, __u3
 			       pattern_wrong(view, first, count, seed);
 	buf_unview(b, view);
 	return wrong;
-}
-
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec + time.tv_nsec / 1e9;
 }
 
 /* A gntdev, a buffer that nothing is mapped to yet, and pages for it with their witness. */
@@ -1768,6 +1759,28 @@ TEST_F_TIMEOUT(memfd, page_in_a_pipe, SECONDS)
 	EXPECT_EQ(0, buf_wrong(&s->buf, 0, SMALL, 5));
 	ASSERT_EQ(0, map_all(s));
 	EXPECT_EQ(0, not_coherent(s, SMALL));
+	close(ends[0]);
+	close(ends[1]);
+}
+
+/* The same at the end: nobody is kept waiting, nothing is lost, and the page comes back last. */
+TEST_F_TIMEOUT(memfd, pipe_keeps_its_page, SECONDS)
+{
+	struct setting *s = &self->s;
+	loff_t offset = 5 * PAGE;
+	char page[PAGE];
+	int ends[2], fd = s->buf.fd;
+
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ(0, map_all(s));
+	ASSERT_EQ((ssize_t)PAGE, splice(s->buf.memfd, &offset, ends[1], NULL, PAGE, 0));
+	EXPECT_EQ(0, map_release(s->gntdev, fd));
+	buf_destroy(&s->buf);
+	EXPECT_EQ(ETIMEDOUT, map_wait(s->gntdev, fd, 2000));
+	EXPECT_EQ((ssize_t)PAGE, read(ends[0], page, PAGE));
+	EXPECT_EQ(0, memcmp(page, (char *)s->witness.view + 5 * PAGE, PAGE));
+	EXPECT_EQ(0, map_wait(s->gntdev, fd, SOON));
+	EXPECT_EQ(0, memfd_wrong(s->buf.memfd, ZERO));
 	close(ends[0]);
 	close(ends[1]);
 }

@@ -7,7 +7,6 @@
  */
 
 #include <pthread.h>
-#include <time.h>
 
 #include "../../kselftest_harness.h"
 #include "../dma-buf/dmabuf_util.h"
@@ -18,14 +17,6 @@
 #define SOON 20000		/* milliseconds within which what has to happen does */
 #define BOOT 60			/* seconds until the other domains are up */
 #define SECONDS 240
-
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec + time.tv_nsec / 1e9;
-}
 
 /* The control page of the domain that runs in @mode. */
 struct peer {

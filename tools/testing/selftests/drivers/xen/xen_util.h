@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/types.h>
@@ -46,6 +47,15 @@ static inline bool own_grant_loses_page(void)
 	struct utsname name;
 
 	return !uname(&name) && (!strcmp(name.machine, "x86_64") || name.machine[0] == 'i');
+}
+
+/* Seconds since some moment. */
+static inline double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec + time.tv_nsec / 1e9;
 }
 
 static inline int file_number(const char *path, unsigned long *value)
