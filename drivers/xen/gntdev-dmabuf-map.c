@@ -858,10 +858,10 @@ static void gntdev_map_finish(struct gntdev_map *map)
 	LIST_HEAD(events);
 
 	gntdev_map_detach(map);
+	gntdev_map_unlist(map);
 	/* With a page that must not be used again the buffer stays for ever. */
 	if (!map->result)
 		dma_buf_resume_release(map->dmabuf);
-	gntdev_map_unlist(map);
 	gntdev_map_report_lost(map);
 	gntdev_map_free_arrays(map);
 
