@@ -345,6 +345,7 @@ static void release_is_put_off(struct kunit *test)
 {
 	struct release_test *t = test->priv;
 	struct probe *probe = registered(test, 'a', NULL);
+	struct probe *late = new_probe(test, 'b', NULL);
 	struct dma_buf *dmabuf = t->buffer.dmabuf;
 	struct inode *inode = file_inode(dmabuf->file);
 	struct dma_buf_attachment *attach = dma_buf_attach(dmabuf, t->dev);
@@ -357,6 +358,8 @@ static void release_is_put_off(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, dma_buf_unregister_release_notifier(&probe->notifier));
 	KUNIT_EXPECT_EQ(test, (int)file_count(dmabuf->file), 1);
 	KUNIT_EXPECT_PTR_EQ(test, file_inode(dmabuf->file), inode);
+	KUNIT_EXPECT_EQ(test, dma_buf_register_release_notifier(dmabuf, &late->notifier),
+			-ENOENT);
 	dma_resv_lock(dmabuf->resv, NULL);
 	KUNIT_EXPECT_TRUE(test, list_is_singular(&dmabuf->attachments));
 	dma_resv_unlock(dmabuf->resv);

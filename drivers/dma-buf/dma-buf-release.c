@@ -105,6 +105,10 @@ static struct lockdep_map callback_map =
 	STATIC_LOCKDEP_MAP_INIT("dma_buf_release_notifier", &callback_map);
 #endif
 
+/* Of the file that stands for a buffer's own when that is gone. */
+static const struct file_operations deferral_fops = {
+};
+
 /* A callback that runs, on the stack of the task that runs it. */
 struct release_call {
 	struct list_head node;
@@ -168,7 +172,7 @@ static bool in_callback(void)
  * * -EBUSY - it is registered already, on this buffer or another, or its
  *   callback is running.
  * * -ENOENT - the last reference of the buffer is gone: the caller is a callback
- *   of this very buffer.
+ *   of this very buffer, or has put off its release.
  */
 int dma_buf_register_release_notifier(struct dma_buf *dmabuf,
 				      struct dma_buf_release_notifier *notifier)
@@ -183,7 +187,7 @@ int dma_buf_register_release_notifier(struct dma_buf *dmabuf,
 	spin_lock(&notifiers_lock);
 	if (!hlist_unhashed(&notifier->node) || find_call(notifier->call))
 		ret = -EBUSY;
-	else if (!file_count(dmabuf->file))
+	else if (!file_count(dmabuf->file) || dmabuf->file->f_op == &deferral_fops)
 		ret = -ENOENT;
 	else
 		hlist_add_head(&notifier->node, &dmabuf->release_notifiers);
@@ -294,9 +298,6 @@ struct deferral {
 	struct file *file;
 };
 
-static const struct file_operations deferral_fops = {
-};
-
 static struct deferral *find_deferral(struct dma_buf *dmabuf)
 {
 	struct deferral *deferral;
@@ -331,6 +332,9 @@ static void replace_file(struct dma_buf *dmabuf)
  * the notifiers are called as ever. From then on nobody can get a reference or
  * attach, but attachments, mappings of them, fences and the memory stay as they
  * are, for whoever has called this.
+ *
+ * &dma_buf.file is another one after the last callback. A worker that is started by
+ * a callback must not look into the file before it has seen that.
  *
  * Call it where a failure can be told, not where it is too late. Who never resumes
  * the release takes the memory out of use for good, and pins the exporter's
