@@ -25,6 +25,8 @@ BOOT_SECONDS = 300      # under TCG on a slow machine; 5 are usual, 40 with seco
 LEAK_SECONDS = 300      # for kmemleak's scans; 30 are usual
 GRACE_SECONDS = 60      # beyond an item's own limit, which the guest enforces
 PROBE_SECONDS = 15
+HEARTBEAT = "queue.heartbeat"   # of the kernel's command line: init says each ten seconds that it is alive
+DEAD_SECONDS = 120              # without that; a task that hangs does not stop it, nor does a process that starves
 # A task that takes a lock it holds does not go on; lockdep says so before it stops.
 DEADLOCK = "possible recursive locking"
 DEADLOCK_SECONDS = 20   # without a verdict
@@ -62,6 +64,7 @@ class Boot:
     status: dict = field(default_factory=dict)      # item -> exit status
     seconds: dict = field(default_factory=dict)     # item -> time it took
     running: str | None = None                      # the item that did not end
+    dead: bool = False                              # the machine stood still, whatever ran on it
 
     @property
     def console(self):
@@ -225,16 +228,16 @@ def run(name, image, files, plan, *, append="", ended=None, leaks=True):
     return ride(Machine(where, qemu(where, image, ramdisk, accel, append)), plan, ended)
 
 
-def ride(machine, plan, ended):
-    """Start the @machine and follow it through the @plan; return a Boot."""
+def ride(machine, plan, ended, *, heartbeat=False):
+    """Start the @machine and follow it through the @plan; return a Boot. @heartbeat: HEARTBEAT was asked for."""
     boot = Boot(machine.where)
     with machine:
-        boot.error = follow(machine, boot, plan, ended)
+        boot.error = follow(machine, boot, plan, ended, heartbeat)
     unpack(machine.where)
     return boot
 
 
-def follow(machine, boot, plan, ended):
+def follow(machine, boot, plan, ended, heartbeat=False):
     """Read the verdicts until the guest is done; return what went wrong, or None."""
     expected = ["BOOT"]
     for item in plan:
@@ -272,6 +275,9 @@ def follow(machine, boot, plan, ended):
         if ended_already:
             return f"the guest stopped {place}; see {boot.dir}/console.log"
         waited = time.monotonic() - since
+        if heartbeat and boot.running and time.time() - (boot.dir / "console.log").stat().st_mtime > DEAD_SECONDS:
+            boot.dead = True
+            return f"the machine stands still {place}; see {boot.dir}/console.log"
         if waited > limits.get(due, BOOT_SECONDS) or (waited > DEADLOCK_SECONDS and deadlocked(boot)):
             return f"the guest hangs {place}; see {boot.dir}/console.log"
         time.sleep(0.1 if waited < DEADLOCK_SECONDS else 1)

@@ -30,6 +30,7 @@ GROUPS = 8      # of patches that one checkpatch looks at
 IGNORED = {
     "FILE_PATH_CHANGES": "new files are covered by our MAINTAINERS entry, a patch of its own in the series",
     "ALLOC_WITH_SIZEOF": "it asks for kzalloc_obj(), which only the newest kernels have",
+    "CAMELCASE": "the kernel's names of page flags",
     "UNKNOWN_COMMIT_ID": "commits are upstream's, which a tree made from Debian's source does not have",
 }
 

@@ -32,6 +32,11 @@ class Session(boots.Session):
         self.programs = {self.item(program).name: program for program in programs if program.tests and self.runs(program.name)}
         self.boots, self.down = [], {}
 
+    @property
+    def looks_for_leaks(self):
+        """A PV kernel has no debugging aid: see xen-pv.config."""
+        return self.mode != "pv"
+
     def runs(self, name):
         if name.endswith(PV) or self.mode == "pv":
             return name.endswith(PV) and self.mode == "pv"
@@ -52,7 +57,7 @@ class Session(boots.Session):
 
     def boot(self, name, files, plan, ended):
         peers = [f"/test/kselftest/{PEER} {mode}" for mode in PEERS] if self.mode == "arm64" else []
-        return xen.run(name, self.image, files, plan, peers=peers, mode=self.mode, ended=ended)
+        return xen.run(name, self.image, files, plan, peers=peers, mode=self.mode, ended=ended, leaks=self.looks_for_leaks)
 
 
 class Queue(boots.Queue):

@@ -43,6 +43,21 @@ def test_a_guest_that_stops_early(tmp_path, cut):
     assert boot.running == {2: "one", 4: "two"}.get(cut)
 
 
+class SilentMachine(FakeMachine):
+    """Has said its lines and goes on."""
+
+    def ended(self):
+        return False
+
+
+def test_a_machine_that_stands_still(tmp_path, monkeypatch):
+    (tmp_path / "console.log").write_text("guest: alive\n", encoding="utf-8")
+    monkeypatch.setattr(guest, "DEAD_SECONDS", -1)
+    boot = Boot(tmp_path)
+    assert "stands still in one" in guest.follow(SilentMachine(GOOD[:2]), boot, PLAN, None, heartbeat=True)
+    assert boot.dead and not boot.status
+
+
 @pytest.mark.parametrize("lines", [
     ["BOOT", "START two"],
     ["BOOT", "START one", "END two 0"],
