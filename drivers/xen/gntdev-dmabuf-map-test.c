@@ -38,8 +38,19 @@ static int failing_defer_release(struct dma_buf *dmabuf);
 
 #define LONG_MS		10000	/* is not reached by a test that passes */
 
+/* What the hypervisor does with a page that it is given for a hole that it cannot fill. */
+enum mock_trade {
+	REFUSES,
+	FILLS,		/* a hole, whichever it is asked for next */
+	GIVES_BACK,	/* only that page */
+};
+
 struct mock_xen {
 	struct gntdev_map_backend backend;
+	bool keeps_frames;
+	enum mock_trade trade;
+	xen_pfn_t given[PAGES];
+	unsigned int nr_given, filled, taken;
 	struct page *pages[PAGES];
 	u8 state[PAGES];
 	/* What fails: */
@@ -129,10 +140,53 @@ static void mock_change(int i, u8 from, u8 content, u8 to)
 	the_xen->state[i] = to;
 }
 
+static bool mock_keeps_frames(void)
+{
+	return the_xen->keeps_frames;
+}
+
+static bool mock_is_of_buffer(xen_pfn_t frame)
+{
+	int i;
+
+	for (i = 0; i < PAGES; i++)
+		if (the_xen->pages[i] && page_to_pfn(the_xen->pages[i]) == frame)
+			return true;
+	return false;
+}
+
+static int mock_take(xen_pfn_t frame)
+{
+	struct page *page = pfn_to_page(frame);
+
+	if (the_xen->trade == REFUSES || the_xen->nr_given == PAGES)
+		return 0;
+	if (!page_is(page, 0) || page_count(page) != 1)
+		the_xen->confused++;
+	page_fill(page, HOLE);
+	the_xen->given[the_xen->nr_given++] = frame;
+	the_xen->taken++;
+	return 1;
+}
+
+/* Only the last that was given is ever wanted back, if it filled nothing. */
+static int mock_give_back(xen_pfn_t frame)
+{
+	if (the_xen->populate_errno)
+		return the_xen->populate_errno;
+	if (!the_xen->nr_given || the_xen->given[the_xen->nr_given - 1] != frame)
+		the_xen->confused++;
+	the_xen->nr_given--;
+	page_fill(pfn_to_page(frame), FRESH);
+	return 1;
+}
+
 static int mock_decrease(unsigned int nr, xen_pfn_t *frames)
 {
 	int i, n, k;
 
+	if (nr == 1 && !mock_is_of_buffer(frames[0]))
+		return mock_take(frames[0]);
 	the_xen->decreases++;
 	if (the_xen->decrease_errno)
 		return the_xen->decrease_errno;
@@ -150,13 +204,18 @@ static int mock_populate(unsigned int nr, xen_pfn_t *frames)
 	unsigned int k;
 	int i;
 
+	if (nr == 1 && !mock_is_of_buffer(frames[0]))
+		return mock_give_back(frames[0]);
 	the_xen->populates++;
 	if (the_xen->populate_errno)
 		return the_xen->populate_errno;
 	for (k = 0; k < nr; k++) {
 		i = mock_index(frames[k]);
-		if (the_xen->populate_bad & BIT(i))
-			return k;
+		if (the_xen->populate_bad & BIT(i)) {
+			if (the_xen->trade != FILLS || the_xen->filled == the_xen->nr_given)
+				return k;
+			the_xen->filled++;
+		}
 		mock_change(i, GNTDEV_MAP_HOLE, HOLE, GNTDEV_MAP_OWN);
 		page_fill(the_xen->pages[i], FRESH);
 	}
@@ -179,7 +238,10 @@ static void mock_map(struct gnttab_map_grant_ref *ops, struct page **pages,
 			continue;
 		}
 		i = mock_index_addr(ops[k].host_addr);
-		mock_change(i, GNTDEV_MAP_HOLE, HOLE, GNTDEV_MAP_FOREIGN);
+		if (the_xen->keeps_frames)
+			mock_change(i, GNTDEV_MAP_OWN, 0, GNTDEV_MAP_FOREIGN);
+		else
+			mock_change(i, GNTDEV_MAP_HOLE, HOLE, GNTDEV_MAP_FOREIGN);
 		page_fill(the_xen->pages[i], FOREIGN);
 		ops[k].handle = 1000 + i;
 		ops[k].status = GNTST_okay;
@@ -330,6 +392,7 @@ static int map_test_init(struct kunit *test)
 
 	if (!t)
 		return -ENOMEM;
+	t->xen.backend.keeps_frames = mock_keeps_frames;
 	t->xen.backend.decrease = mock_decrease;
 	t->xen.backend.populate = mock_populate;
 	t->xen.backend.map = mock_map;
@@ -825,6 +888,105 @@ static void populate_gives_nothing(struct kunit *test)
 	expect_lost(test, BIT(PAGES) - 1, HOLE);
 }
 
+/* That many pages of the test's machine are the hypervisor's for good. */
+static void expect_given(struct kunit *test, unsigned int nr)
+{
+	struct map_test *t = test->priv;
+	unsigned int i;
+
+	KUNIT_EXPECT_EQ(test, t->xen.nr_given, nr);
+	for (i = 0; i < t->xen.nr_given; i++) {
+		struct page *page = pfn_to_page(t->xen.given[i]);
+
+		KUNIT_EXPECT_TRUE(test, PageOffline(page));
+		KUNIT_EXPECT_TRUE(test, page_is(page, HOLE));
+		if (PageOffline(page))
+			__ClearPageOffline(page);
+		__free_page(page);
+	}
+}
+
+static void page_for_a_hole_in_map(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	t->xen.trade = FILLS;
+	t->xen.populate_bad = BIT(2) | BIT(PAGES - 1);
+	t->xen.map_bad = BIT(3);
+	t->xen.map_status = GNTST_bad_gntref;
+	expect_rolled_back(test, dmabuf, -EINVAL);
+	expect_given(test, 2);
+	/* It is as good as before. */
+	t->xen.map_bad = 0;
+	t->xen.populate_bad = 0;
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, LONG_MS), 0);
+}
+
+static void page_for_a_hole_at_release(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	t->xen.trade = FILLS;
+	t->xen.populate_bad = BIT(0) | BIT(3) | BIT(4) | BIT(PAGES - 1);
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, LONG_MS), 0);
+	expect_given(test, 4);
+	expect_lost(test, 0, 0);
+}
+
+static void page_in_vain(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	t->xen.trade = GIVES_BACK;
+	t->xen.populate_bad = BIT(1) | BIT(2);
+	end_with_losses(test);
+	/* Not tried again for the second. */
+	KUNIT_EXPECT_EQ(test, t->xen.taken, 1U);
+	expect_given(test, 0);
+	expect_lost(test, t->xen.populate_bad, HOLE);
+}
+
+static void page_for_nothing(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	t->xen.trade = FILLS;
+	t->xen.populate_errno = -EPERM;
+	end_with_losses(test);
+	expect_given(test, 1);
+	expect_lost(test, BIT(PAGES) - 1, HOLE);
+}
+
+/* Where the grants replace the frames at once, and no page is worth another. */
+static void frames_are_kept(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	t->xen.keeps_frames = true;
+	t->xen.trade = FILLS;
+	t->xen.map_bad = BIT(3);
+	t->xen.map_status = GNTST_bad_gntref;
+	expect_rolled_back(test, dmabuf, -EINVAL);
+	t->xen.map_bad = 0;
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	KUNIT_EXPECT_EQ(test, t->xen.decreases, 0);
+	t->xen.populate_bad = BIT(5);
+	end_with_losses(test);
+	expect_given(test, 0);
+	expect_lost(test, BIT(5), HOLE);
+}
+
 static void unmap_fails_at_release(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -1167,6 +1329,11 @@ static struct kunit_case map_test_cases[] = {
 	KUNIT_CASE(unmap_fails_in_map),
 	KUNIT_CASE(populate_fails_at_release),
 	KUNIT_CASE(populate_gives_nothing),
+	KUNIT_CASE(page_for_a_hole_in_map),
+	KUNIT_CASE(page_for_a_hole_at_release),
+	KUNIT_CASE(page_in_vain),
+	KUNIT_CASE(page_for_nothing),
+	KUNIT_CASE(frames_are_kept),
 	KUNIT_CASE(unmap_fails_at_release),
 	KUNIT_CASE(memory_of_a_file),
 	KUNIT_CASE(lost_pages_leave_the_file),

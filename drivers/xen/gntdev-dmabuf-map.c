@@ -14,11 +14,12 @@
  *
  * If the second way cannot be gone at once, because a fence is pending that
  * perhaps only the task can signal that runs the notifier, or because somebody
- * still holds a page, a worker goes it, however long that takes: the exporter's
- * release is put off, and the user who is late pays with the page. A page that the
- * hypervisor does not unmap or restore is lost: it gets a reference that nobody
- * drops, and its buffer is never released, so that neither its exporter, who may
- * have a pool of his own, nor the page allocator use it again.
+ * still holds a page or has mapped it behind the dma-buf, a worker goes it, however
+ * long that takes: the exporter's release is put off, and the user who is late pays
+ * with the page. A page that the hypervisor does not unmap or restore is lost: it
+ * gets a reference that nobody drops, and its buffer is never released, so that
+ * neither its exporter, who may have a pool of his own, nor the page allocator use
+ * it again.
  *
  * A mapping is a struct gntdev_map. It is found by the file descriptor number
  * of its buffer in the list of the gntdev file that made it, and is owned by
@@ -36,10 +37,10 @@
  * are locked and unmapped from user space from before they are a hole until
  * after.
  *
- * Locks, outer to inner: map_mutex, the buffer's reservation object, i_mmap of
+ * Locks, outer to inner: priv->mapping, the buffer's reservation object, i_mmap of
  * the buffer's file, locks of pages (trylock only). priv->lock guards the list
- * of a file and is never held together with these; gntdev_map.lock and mapped_lock
- * are innermost.
+ * of a file and is never held together with these but the first; gntdev_map.lock and
+ * claims_lock are innermost.
  */
 
 #define pr_fmt(fmt) "xen:" KBUILD_MODNAME ": " fmt
@@ -47,6 +48,7 @@
 #include <linux/backing-dev.h>
 #include <linux/completion.h>
 #include <linux/dma-buf.h>
+#include <linux/dma-buf-mapped.h>
 #include <linux/dma-buf-release.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-resv.h>
@@ -91,12 +93,15 @@ enum gntdev_map_owner {
 
 /**
  * struct gntdev_map_priv - the mappings of an open gntdev file
+ * @mapping: serialises the attempts to map, so that of two for one number of a
+ *	file descriptor one succeeds
  * @lock: guards @maps and the released flag of what is in it
  * @maps: &struct gntdev_map whose end was not reported yet
  * @backend: the hypervisor
  * @dev: what buffers are attached to
  */
 struct gntdev_map_priv {
+	struct mutex mapping;	/* of what is not in @maps yet */
 	struct mutex lock;	/* of @maps */
 	struct list_head maps;
 	const struct gntdev_map_backend *backend;
@@ -131,14 +136,20 @@ struct gntdev_map_event_link {
  * @nr_events: how many there are
  * @backend: the hypervisor
  * @dmabuf: the buffer
+ * @file: its file, to be compared with
+ * @mapping: what its file, and perhaps others, map through
  * @attach: keeps the exporter from moving the pages
  * @sgt: mapping of @attach
  * @notifier: called when the last reference to the buffer is gone
  * @work: restores the pages, if that is to be waited for
  * @attempts: how often it has tried
- * @mapped: in the list of all that are not undone
+ * @claim: in the list of all that are not undone
  * @domid: the domain that granted
  * @count: number of pages, and size of the arrays, which go with the pages
+ * @no_trade: nothing comes back for a page that the hypervisor is given
+ * @traded: how many pages it has for others of the buffer
+ * @pfns: the frame numbers of all @nr_pfns pages of the buffer, sorted
+ * @nr_pfns: how many pages the buffer has
  * @pages: the first pages of the buffer
  * @owner: &enum gntdev_map_owner of each
  * @cached: whether each is in the page cache
@@ -164,16 +175,22 @@ struct gntdev_map {
 
 	const struct gntdev_map_backend *backend;
 	struct dma_buf *dmabuf;
+	const struct file *file;
+	struct address_space *mapping;
 	struct dma_buf_attachment *attach;
 	struct sg_table *sgt;
 	struct dma_buf_release_notifier notifier;
 
 	struct delayed_work work;
 	unsigned int attempts;
-	struct list_head mapped;
+	struct list_head claim;
 
 	domid_t domid;
 	unsigned int count;
+	bool no_trade;
+	unsigned int traded;
+	unsigned long *pfns;
+	size_t nr_pfns;
 	struct page **pages;
 	u8 *owner;
 	bool *cached;
@@ -187,15 +204,13 @@ struct gntdev_map {
 	struct gnttab_unmap_grant_ref *unmap_ops;
 };
 
-/* Serialises the attempts to map, so that of two for one buffer one succeeds. */
-static DEFINE_MUTEX(map_mutex);
-
 /*
- * Mappings whose pages are not all restored. A buffer that gives its pages away
- * twice, like a GEM object that was exported again, can be found here.
+ * Mappings from the attempt on until all pages are restored or lost. A buffer that
+ * gives its pages away twice, like a GEM object that was exported again, can be
+ * found here.
  */
-static DEFINE_SPINLOCK(mapped_lock);
-static LIST_HEAD(mapped_list);
+static DEFINE_SPINLOCK(claims_lock);
+static LIST_HEAD(claims);
 
 /* Where pages are restored that could not be in the notifier. */
 static struct workqueue_struct *gntdev_map_wq;
@@ -214,12 +229,6 @@ static bool gntdev_map_direct_mapped(void)
 
 static int gntdev_map_xen_decrease(unsigned int nr, xen_pfn_t *frames)
 {
-	/*
-	 * Such frames stay the domain's whatever happens, and populating puts
-	 * them back: let the grants replace them, with no hole in between.
-	 */
-	if (gntdev_map_direct_mapped())
-		return nr;
 	return xenmem_reservation_decrease(nr, frames);
 }
 
@@ -229,6 +238,7 @@ static int gntdev_map_xen_populate(unsigned int nr, xen_pfn_t *frames)
 }
 
 static const struct gntdev_map_backend gntdev_map_xen = {
+	.keeps_frames = gntdev_map_direct_mapped,
 	.decrease = gntdev_map_xen_decrease,
 	.populate = gntdev_map_xen_populate,
 	.map = gnttab_map_refs_held,
@@ -290,6 +300,7 @@ static struct platform_device *gntdev_map_device_create(const char *name)
 
 static void gntdev_map_free_arrays(struct gntdev_map *map)
 {
+	kvfree(map->pfns);
 	kvfree(map->pages);
 	kvfree(map->owner);
 	kvfree(map->cached);
@@ -301,6 +312,7 @@ static void gntdev_map_free_arrays(struct gntdev_map *map)
 	kvfree(map->batch_base);
 	kvfree(map->frames);
 	kvfree(map->unmap_ops);
+	map->pfns = NULL;
 	map->pages = NULL;
 	map->owner = NULL;
 	map->cached = NULL;
@@ -348,7 +360,7 @@ static struct gntdev_map *gntdev_map_alloc(const struct gntdev_map_priv *priv,
 	init_completion(&map->done);
 	spin_lock_init(&map->lock);
 	INIT_LIST_HEAD(&map->events);
-	INIT_LIST_HEAD(&map->mapped);
+	INIT_LIST_HEAD(&map->claim);
 	map->fd = fd;
 	map->domid = domid;
 	map->backend = priv->backend;
@@ -425,7 +437,9 @@ static struct page *gntdev_map_usable_page(unsigned long pfn)
 		return NULL;
 	mapping = gntdev_map_page_cache(page);
 	if (mapping) {
-		if (PageCompound(page) || mapping_can_writeback(mapping))
+		/* Not of shared memory: of a file, or the field is a driver's (TTM's). */
+		if (!folio_test_swapbacked(page_folio(page)) ||
+		    PageCompound(page) || mapping_can_writeback(mapping))
 			return NULL;
 	} else if (!PageCompound(page) && PageForeign(page)) {
 		return NULL;
@@ -460,7 +474,7 @@ static int gntdev_map_cmp_pfn(const void *a, const void *b)
 static int gntdev_map_collect(struct gntdev_map *map, u32 data_ofs)
 {
 	size_t size = map->dmabuf->size;
-	unsigned long total, n = 0, k, *pfns;
+	unsigned long total, n = 0, *pfns;
 	struct scatterlist *sg;
 	bool ended = false;
 	struct page *page;
@@ -508,10 +522,12 @@ static int gntdev_map_collect(struct gntdev_map *map, u32 data_ofs)
 		cond_resched();
 	}
 	sort(pfns, total, sizeof(*pfns), gntdev_map_cmp_pfn, NULL);
-	for (k = 1; k < total; k++)
-		if (pfns[k] == pfns[k - 1])
+	for (n = 1; n < total; n++)
+		if (pfns[n] == pfns[n - 1])
 			goto out;
-	ret = 0;
+	map->pfns = pfns;
+	map->nr_pfns = total;
+	return 0;
 out:
 	kvfree(pfns);
 	return ret;
@@ -551,8 +567,11 @@ static bool gntdev_map_pages_idle(struct gntdev_map *map)
 
 	for (i = 0; i < map->count; i++) {
 		struct page *page = map->pages[i];
+		struct address_space *mapping = gntdev_map_page_cache(page);
 
-		if (map->cached[i] != !!gntdev_map_page_cache(page) ||
+		/* Also of what is mapped and was not touched: it waits for the lock. */
+		if (map->cached[i] != !!mapping ||
+		    (mapping && mapping_mapped(mapping)) ||
 		    page_count(page) != map->base[i] ||
 		    gntdev_map_page_mapped(page))
 			return false;
@@ -567,7 +586,7 @@ static bool gntdev_map_buf_idle(struct gntdev_map *map)
 
 	return list_is_singular(&dmabuf->attachments) &&
 	       !dmabuf->vmapping_counter &&
-	       !mapping_mapped(dmabuf->file->f_mapping) &&
+	       !dma_buf_frames_mapped(dmabuf, map->mapping, map->pfns, map->nr_pfns) &&
 	       dma_resv_test_signaled(dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP);
 }
 
@@ -576,20 +595,23 @@ static bool gntdev_map_buf_idle(struct gntdev_map *map)
  * adding fences, and from completing an mmap() of it: that makes entries of page
  * tables before the range is on record.
  */
-static int gntdev_map_lock_buf(struct dma_buf *dmabuf)
+static int gntdev_map_lock_buf(struct gntdev_map *map)
 {
+	struct dma_buf *dmabuf = map->dmabuf;
 	int ret;
 
 	ret = dma_resv_lock_interruptible(dmabuf->resv, NULL);
 	if (ret)
 		return ret;
-	i_mmap_lock_write(dmabuf->file->f_mapping);
+	i_mmap_lock_write(map->mapping);
 	return 0;
 }
 
-static void gntdev_map_unlock_buf(struct dma_buf *dmabuf)
+static void gntdev_map_unlock_buf(struct gntdev_map *map)
 {
-	i_mmap_unlock_write(dmabuf->file->f_mapping);
+	struct dma_buf *dmabuf = map->dmabuf;
+
+	i_mmap_unlock_write(map->mapping);
 	dma_resv_unlock(dmabuf->resv);
 }
 
@@ -622,11 +644,51 @@ static void gntdev_map_report_lost(struct gntdev_map *map)
 {
 	unsigned int i, lost = 0;
 
+	if (map->traded)
+		pr_warn("%u pages of memory are lost: the hypervisor had none for the holes in a dma-buf\n",
+			map->traded);
+
 	for (i = 0; i < map->count; i++)
 		lost += map->owner[i] == GNTDEV_MAP_LOST;
 	if (lost)
 		pr_err("%u of %u pages of a dma-buf, granted by domain %u, could not be restored and are lost\n",
 		       lost, map->count, map->domid);
+}
+
+/*
+ * The hypervisor has no memory for this domain any more: give it a page that nobody
+ * uses for one that somebody may look at. Called with locks held that the
+ * reclaiming of memory takes.
+ */
+static bool gntdev_map_trade(struct gntdev_map *map, xen_pfn_t *frame)
+{
+	struct page *page;
+	xen_pfn_t given;
+	bool filled;
+
+	if (map->no_trade || map->backend->keeps_frames())
+		return false;
+	page = alloc_page(GFP_NOWAIT | __GFP_NOWARN);
+	if (!page)
+		return false;
+	clear_highpage(page);
+	given = xen_page_to_gfn(page);
+	if (map->backend->decrease(1, &given) != 1) {
+		__free_page(page);
+		return false;
+	}
+	filled = map->backend->populate(1, frame) == 1;
+	map->no_trade = !filled;
+	given = page_to_xen_pfn(page);
+	if (!filled && map->backend->populate(1, &given) == 1) {
+		clear_highpage(page);
+		__free_page(page);
+	} else {
+		/* A hole for ever: who saves or dumps memory leaves it out. */
+		__SetPageOffline(page);
+		map->traded++;
+	}
+	return filled;
 }
 
 /* Put own memory, zeroed, into all holes. */
@@ -643,13 +705,19 @@ static void gntdev_map_fill(struct gntdev_map *map)
 	}
 	while (done < n) {
 		filled = max(map->backend->populate(n - done, map->frames + done), 0);
+		/* It stopped at a frame that fails: go on behind it. */
+		if (done + filled < n) {
+			if (gntdev_map_trade(map, map->frames + done + filled))
+				filled++;
+			else
+				gntdev_map_lose(map, map->batch[done + filled]);
+		}
 		for (i = done, done += filled; i < done; i++) {
 			gntdev_map_clear(map->pages[map->batch[i]]);
 			map->owner[map->batch[i]] = GNTDEV_MAP_OWN;
 		}
-		/* It stopped at a frame that fails: go on behind it. */
-		if (done < n)
-			gntdev_map_lose(map, map->batch[done++]);
+		if (done < n && map->owner[map->batch[done]] == GNTDEV_MAP_LOST)
+			done++;
 		cond_resched();
 	}
 }
@@ -665,6 +733,13 @@ static int gntdev_map_empty(struct gntdev_map *map)
 		gntdev_map_clear(map->pages[i]);
 		map->frames[i] = xen_page_to_gfn(map->pages[i]);
 	}
+	/*
+	 * Frames of a domain that is mapped directly stay its own whatever happens,
+	 * and populating puts them back: let the grants replace them, with no hole
+	 * in between.
+	 */
+	if (map->backend->keeps_frames())
+		return 0;
 	emptied = map->backend->decrease(map->count, map->frames);
 	for (i = 0; (int)i < emptied; i++)
 		map->owner[i] = GNTDEV_MAP_HOLE;
@@ -797,7 +872,17 @@ static unsigned int gntdev_map_try_restore(struct gntdev_map *map)
 		}
 		cond_resched();
 	}
-	gntdev_map_restore_batch(map, n);
+	/*
+	 * A process may have mapped the buffer through a driver's own device file,
+	 * which takes no reference to the dma-buf or to pages. One that is doing so
+	 * now waits for the lock before it can touch what it maps.
+	 */
+	i_mmap_lock_read(map->mapping);
+	if (dma_buf_frames_mapped(map->dmabuf, map->mapping, map->pfns, map->nr_pfns))
+		left += n;
+	else
+		gntdev_map_restore_batch(map, n);
+	i_mmap_unlock_read(map->mapping);
 	/* The order is the same, but the indices of the batch are used up. */
 	for (i = 0, k = 0; k < n; i++) {
 		if (map->pages[i] != map->batch_pages[k])
@@ -844,11 +929,32 @@ static void gntdev_map_detach(struct gntdev_map *map)
 	dma_buf_detach(map->dmabuf, map->attach);
 }
 
-static void gntdev_map_unlist(struct gntdev_map *map)
+/*
+ * Fails if something is mapped into the same memory, or about to be, by this dma-buf or
+ * another one of it. What is lost there has no claim any more, but each such page
+ * has a reference too many.
+ */
+static int gntdev_map_claim(struct gntdev_map *map)
 {
-	spin_lock(&mapped_lock);
-	list_del_init(&map->mapped);
-	spin_unlock(&mapped_lock);
+	struct gntdev_map *other;
+	int ret = 0;
+
+	spin_lock(&claims_lock);
+	list_for_each_entry(other, &claims, claim)
+		if (other->dmabuf->ops == map->dmabuf->ops &&
+		    other->dmabuf->priv == map->dmabuf->priv)
+			ret = -EBUSY;
+	if (!ret)
+		list_add(&map->claim, &claims);
+	spin_unlock(&claims_lock);
+	return ret;
+}
+
+static void gntdev_map_unclaim(struct gntdev_map *map)
+{
+	spin_lock(&claims_lock);
+	list_del_init(&map->claim);
+	spin_unlock(&claims_lock);
 }
 
 /* Every page is its own again, or lost. */
@@ -858,7 +964,7 @@ static void gntdev_map_finish(struct gntdev_map *map)
 	LIST_HEAD(events);
 
 	gntdev_map_detach(map);
-	gntdev_map_unlist(map);
+	gntdev_map_unclaim(map);
 	/* With a page that must not be used again the buffer stays for ever. */
 	if (!map->result)
 		dma_buf_resume_release(map->dmabuf);
@@ -884,6 +990,11 @@ static void gntdev_map_work(struct work_struct *work)
 	struct dma_resv *resv = map->dmabuf->resv;
 	unsigned long delay;
 
+	/* Its file is going, and not replaced yet: nobody may look into it. */
+	if (READ_ONCE(map->dmabuf->file) == map->file) {
+		queue_delayed_work(gntdev_map_wq, &map->work, 1);
+		return;
+	}
 	if (dma_resv_wait_timeout(resv, DMA_RESV_USAGE_BOOKKEEP, false, HZ) > 0) {
 		/* Which also empties the lists of pages of all CPUs: once. */
 		if (!map->attempts)
@@ -947,12 +1058,12 @@ static int gntdev_map_attach(struct gntdev_map_priv *priv,
 	if (IS_ERR(map->attach))
 		return gntdev_map_exporter_errno(PTR_ERR(map->attach));
 	/* If it is in use, and by us perhaps, its pages are nobody's business. */
-	ret = gntdev_map_lock_buf(map->dmabuf);
+	ret = gntdev_map_lock_buf(map);
 	if (ret)
 		goto detach;
 	if (!gntdev_map_buf_idle(map))
 		ret = -EBUSY;
-	gntdev_map_unlock_buf(map->dmabuf);
+	gntdev_map_unlock_buf(map);
 	if (ret)
 		goto detach;
 
@@ -979,7 +1090,7 @@ static int gntdev_map_replace(struct gntdev_map *map, const u32 *refs)
 	/* Pages that were touched a moment ago are held by lists of CPUs. */
 	gnttab_wait_pages_held(map->pages, map->base, map->count,
 			       msecs_to_jiffies(GNTDEV_MAP_SETTLE_MS));
-	ret = gntdev_map_lock_buf(map->dmabuf);
+	ret = gntdev_map_lock_buf(map);
 	if (ret)
 		return ret;
 	ret = -EBUSY;
@@ -998,7 +1109,7 @@ static int gntdev_map_replace(struct gntdev_map *map, const u32 *refs)
 unlock_pages:
 	gntdev_map_unlock_pages(map, map->count);
 unlock_buf:
-	gntdev_map_unlock_buf(map->dmabuf);
+	gntdev_map_unlock_buf(map);
 	return ret;
 }
 
@@ -1010,23 +1121,6 @@ static struct gntdev_map *gntdev_map_find_live(struct gntdev_map_priv *priv, u32
 		if (map->fd == fd && !map->released)
 			return map;
 	return NULL;
-}
-
-/*
- * Is something mapped into the same memory, by another dma-buf of it? What is lost
- * there is not on the list any more, but each such page has a reference too many.
- */
-static bool gntdev_map_same_pages(struct dma_buf *dmabuf)
-{
-	struct gntdev_map *map;
-	bool same = false;
-
-	spin_lock(&mapped_lock);
-	list_for_each_entry(map, &mapped_list, mapped)
-		same |= map->dmabuf->ops == dmabuf->ops &&
-			map->dmabuf->priv == dmabuf->priv;
-	spin_unlock(&mapped_lock);
-	return same;
 }
 
 /* From now on it is found. Successes under its number that nobody asked for go. */
@@ -1061,21 +1155,21 @@ static int gntdev_map_refs_to_buf(struct gntdev_map_priv *priv,
 	if (!map)
 		return -ENOMEM;
 	map->dmabuf = dmabuf;
+	map->file = dmabuf->file;
+	map->mapping = dmabuf->file->f_mapping;
 
-	ret = mutex_lock_interruptible(&map_mutex);
+	ret = mutex_lock_interruptible(&priv->mapping);
 	if (ret)
 		goto put;
 	mutex_lock(&priv->lock);
 	taken = gntdev_map_find_live(priv, op->fd);
 	mutex_unlock(&priv->lock);
-	if (taken || gntdev_map_same_pages(dmabuf)) {
-		ret = -EBUSY;
-		goto unlock;
-	}
-
-	ret = gntdev_map_attach(priv, map, op->data_ofs);
+	ret = taken ? -EBUSY : gntdev_map_claim(map);
 	if (ret)
 		goto unlock;
+	ret = gntdev_map_attach(priv, map, op->data_ofs);
+	if (ret)
+		goto unclaim;
 	ret = dma_buf_defer_release(dmabuf);
 	if (ret)
 		goto detach;
@@ -1091,12 +1185,9 @@ static int gntdev_map_refs_to_buf(struct gntdev_map_priv *priv,
 
 	kvfree(map->map_ops);
 	map->map_ops = NULL;
-	spin_lock(&mapped_lock);
-	list_add(&map->mapped, &mapped_list);
-	spin_unlock(&mapped_lock);
 	kref_get(&map->kref);
 	gntdev_map_publish(priv, map);
-	mutex_unlock(&map_mutex);
+	mutex_unlock(&priv->mapping);
 	return 0;
 
 unregister:
@@ -1107,8 +1198,10 @@ resume:
 		dma_buf_resume_release(dmabuf);
 detach:
 	gntdev_map_detach(map);
+unclaim:
+	gntdev_map_unclaim(map);
 unlock:
-	mutex_unlock(&map_mutex);
+	mutex_unlock(&priv->mapping);
 put:
 	gntdev_map_put(map);
 	return ret;
@@ -1359,6 +1452,7 @@ gntdev_map_priv_create(const struct gntdev_map_backend *backend, struct device *
 	priv = kzalloc(sizeof(*priv), GFP_KERNEL_ACCOUNT);
 	if (!priv)
 		return NULL;
+	mutex_init(&priv->mapping);
 	mutex_init(&priv->lock);
 	INIT_LIST_HEAD(&priv->maps);
 	priv->backend = backend;

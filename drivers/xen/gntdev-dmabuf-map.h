@@ -16,6 +16,9 @@ struct gntdev_map_priv;
 
 /**
  * struct gntdev_map_backend - what is asked of the hypervisor
+ * @keeps_frames: whether the domain's frames stay its own although grants are mapped
+ *	over them, so that it need not give them back first. Then @decrease is not
+ *	called.
  * @decrease: give @nr frames back; returns how many were taken, from the first
  *	on, or a negative errno.
  * @populate: put memory behind @nr frame numbers; returns like @decrease.
@@ -26,6 +29,7 @@ struct gntdev_map_priv;
  *	jiffies. Else the status of each operation is valid.
  */
 struct gntdev_map_backend {
+	bool (*keeps_frames)(void);
 	int (*decrease)(unsigned int nr, xen_pfn_t *frames);
 	int (*populate)(unsigned int nr, xen_pfn_t *frames);
 	void (*map)(struct gnttab_map_grant_ref *ops, struct page **pages,

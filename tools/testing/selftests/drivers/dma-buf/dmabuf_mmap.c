@@ -24,9 +24,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/udmabuf.h>
 
 #include "../../kselftest_harness.h"
 #include "../../../../../drivers/dma-buf/dma-buf-mmap-mock.h"
@@ -99,6 +101,14 @@ static int zap(struct _test_data_mmap *self, unsigned int file, unsigned int pag
 	struct mock_zap zap = { .file = file, .page = page, .pages = pages };
 
 	return ioctl(self->device, MOCK_IOC_ZAP, &zap);
+}
+
+/* What the kernel says of some pages and the address space of a file, or -1. */
+static int frames_mapped(struct _test_data_mmap *self, unsigned int file, unsigned int pages)
+{
+	struct mock_mapped mapped = { .file = file, .pages = pages };
+
+	return ioctl(self->device, MOCK_IOC_MAPPED, &mapped) ? -1 : (int)mapped.mapped;
 }
 
 static bool mapped(const void *addr)
@@ -682,6 +692,114 @@ TEST_F(mmap, many_at_once_leave_nothing)
 	EXPECT_EQ(0, mock(self).unrestored_file);
 	EXPECT_EQ(0, mock(self).unrestored_pgoff);
 	EXPECT_REFS(0, 0, 0);
+}
+
+#define ALL_PAGES ((1u << PAGES) - 1)
+
+/* An address space with areas of others, too: of the buffer is what names it. */
+TEST_F(mmap, areas_that_name_the_buffer)
+{
+	uint32_t *addr;
+
+	EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
+	EXPECT_EQ(0, frames_mapped(self, MOCK_BUFFER, ALL_PAGES));
+	/* By the exporter's pointer. */
+	ASSERT_EQ(0, tell(self, MOCK_FAIL_FIRST, MOCK_FALLBACK));
+	addr = map(self, MOCK_IMPORTER, 0, 1);
+	ASSERT_TRUE(mapped(addr));
+	EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
+	EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, 0));
+	EXPECT_EQ(0, frames_mapped(self, MOCK_BUFFER, ALL_PAGES));
+	unmap(self, addr, 0, 1);
+	/* By the file. */
+	ASSERT_EQ(0, tell(self, MOCK_FAIL_NEVER, 0));
+	addr = map(self, MOCK_IMPORTER, 0, 1);
+	ASSERT_TRUE(mapped(addr));
+	EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
+	EXPECT_EQ(1, frames_mapped(self, MOCK_BUFFER, 0));
+	unmap(self, addr, 0, 1);
+	EXPECT_EQ(0, frames_mapped(self, MOCK_BUFFER, ALL_PAGES));
+}
+
+/* Or has one of its frames. */
+TEST_F(mmap, areas_with_a_frame)
+{
+	static const unsigned int touched[3] = { 3, 0, PAGES - 1 };
+	unsigned int seen_pages = 0, i;
+	uint32_t *addr;
+
+	ASSERT_EQ(0, tell(self, MOCK_FAIL_FIRST, MOCK_FALLBACK | MOCK_NAMELESS));
+	addr = map(self, MOCK_IMPORTER, 0, PAGES);
+	ASSERT_TRUE(mapped(addr));
+	EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
+	for (i = 0; i < 3; i++) {
+		unsigned int page = 1u << touched[i];
+
+		ASSERT_EQ(touched[i], seen(self, addr, touched[i]));
+		seen_pages |= page;
+		EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, page));
+		EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
+		EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, page | (ALL_PAGES & ~seen_pages)));
+		EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES & ~seen_pages));
+		EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, 0));
+	}
+	ASSERT_EQ(0, zap(self, MOCK_IMPORTER, 3, 1));
+	EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, 1u << 3));
+	EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
+	unmap(self, addr, 0, PAGES);
+	EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
+}
+
+static long kernel_taints(void)
+{
+	FILE *file = fopen("/proc/sys/kernel/tainted", "r");
+	long taints = -1;
+
+	if (file) {
+		if (fscanf(file, "%ld", &taints) != 1)
+			taints = -1;
+		fclose(file);
+	}
+	return taints;
+}
+
+/*
+ * The pages of a udmabuf are those of a memfd, which can lose them while they are mapped: all of
+ * them when it is closed, or some. The buffer keeps what it has.
+ */
+TEST(udmabuf_keeps_what_its_memfd_loses)
+{
+	struct udmabuf_create create = { .size = PAGES * sysconf(_SC_PAGESIZE) };
+	int memfd = syscall(__NR_memfd_create, "dmabuf-mmap", MFD_ALLOW_SEALING);
+	size_t page = sysconf(_SC_PAGESIZE);
+	int dev = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
+	long taints = kernel_taints();
+	unsigned int *view;
+	unsigned int i;
+	int buf;
+
+	ASSERT_LE(0, dev)
+		TH_LOG("no /dev/udmabuf: is CONFIG_UDMABUF on?");
+	ASSERT_LE(0, memfd);
+	ASSERT_EQ(0, ftruncate(memfd, PAGES * page));
+	ASSERT_EQ(0, fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK));
+	create.memfd = memfd;
+	buf = ioctl(dev, UDMABUF_CREATE, &create);
+	ASSERT_LE(0, buf);
+	view = mmap(NULL, PAGES * page, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0);
+	ASSERT_TRUE(mapped(view));
+	for (i = 0; i < PAGES; i++)
+		view[i * page / sizeof(*view)] = i + 1;
+	EXPECT_EQ(0, fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, page, page));
+	close(memfd);
+	for (i = 0; i < PAGES; i++)
+		EXPECT_EQ(i + 1, view[i * page / sizeof(*view)]);
+	munmap(view, PAGES * page);
+	close(buf);
+	close(dev);
+	EXPECT_LE(0, taints);
+	/* "Bad page cache", where that is no BUG. */
+	EXPECT_EQ(taints, kernel_taints());
 }
 
 TEST_HARNESS_MAIN
