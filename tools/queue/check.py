@@ -31,6 +31,7 @@ import igt
 import kselftest
 import kunit
 import lint
+import room
 import source
 import steps
 import tree
@@ -51,6 +52,7 @@ def main(kernels, suites):
         raise Failure(f"no suite {' '.join(unknown)}; there is: {' '.join(SUITES)}")
     suites = [suite for suite in SUITES if suite in suites]
     debian.deps()
+    room.look()
     results = Results()
     prepare = Preparation()
     guests = [suite for suite in (*boots.SUITES, "xen") if suite in suites]
@@ -108,6 +110,7 @@ class Preparation:
         try:
             source.pristine(kernel)
             tree.make(config.queue(), kernel)
+            room.after_preparing(kernel)
         except Failure as failure:
             return str(failure)
         return None
@@ -129,9 +132,11 @@ def check_commits(kernel, suites, results):
     if "queue" in suites:
         promises(kernel, results)
     if "lint" in suites:
+        source.pristine(kernel)
         lint.check(kernel, results)
     if "build" in suites:
         commits.check(kernel, results)
+    room.after_commits(kernel)
 
 
 def check_guests(kernel, suites, control, results):
@@ -140,6 +145,7 @@ def check_guests(kernel, suites, control, results):
         check_alone(kernel, alone, control, results)
     if "xen" in suites:
         xensuite.check(kernel, control, results)
+    room.after_guests(kernel)
 
 
 def check_alone(kernel, suites, control, results):

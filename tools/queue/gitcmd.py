@@ -28,6 +28,10 @@ class Git:
         self.env = env
         self.options = options
 
+    def configured(self, *settings):
+        """The same git with more @settings, NAME=VALUE."""
+        return Git(self.directory, self.env, (*self.options, *(word for setting in settings for word in ("-c", setting))))
+
     def command(self, *args):
         return ["git", *self.options, *args]
 
