@@ -61,6 +61,7 @@ struct mock_xen {
 	unsigned int populate_bad;	/* bit mask of frames: it stops at one */
 	unsigned int map_bad;	/* bit mask of grants */
 	s16 map_status;
+	unsigned int map_torn;		/* mapped, but unmapped again by the kernel */
 	unsigned int unmap_bad;
 	/* Calls: */
 	int decreases, populates, maps, unmaps;
@@ -75,6 +76,7 @@ struct mock_buf {
 	struct file *file;	/* whose page cache they are in, or NULL */
 	struct completion released;
 	struct dma_buf *dmabuf;
+	struct sg_table *sgt;	/* of the last attachment that was mapped */
 	u8 at_release[PAGES];	/* owner of each page, by its content */
 };
 
@@ -216,6 +218,9 @@ static int mock_populate(unsigned int nr, xen_pfn_t *frames)
 				return k;
 			the_xen->filled++;
 		}
+		/* Xen has nothing to do for a frame that is in its place. */
+		if (the_xen->keeps_frames && the_xen->state[i] == GNTDEV_MAP_OWN)
+			continue;
 		mock_change(i, GNTDEV_MAP_HOLE, HOLE, GNTDEV_MAP_OWN);
 		page_fill(the_xen->pages[i], FRESH);
 	}
@@ -238,6 +243,12 @@ static void mock_map(struct gnttab_map_grant_ref *ops, struct page **pages,
 			continue;
 		}
 		i = mock_index_addr(ops[k].host_addr);
+		if (the_xen->map_torn & BIT(k)) {
+			mock_change(i, GNTDEV_MAP_OWN, 0, GNTDEV_MAP_HOLE);
+			page_fill(the_xen->pages[i], HOLE);
+			ops[k].status = GNTST_general_error;
+			continue;
+		}
 		if (the_xen->keeps_frames)
 			mock_change(i, GNTDEV_MAP_OWN, 0, GNTDEV_MAP_FOREIGN);
 		else
@@ -295,6 +306,7 @@ static struct sg_table *mock_map_dma_buf(struct dma_buf_attachment *attach,
 	if (ret)
 		goto free;
 	ret = dma_map_sgtable(attach->dev, sgt, dir, 0);
+	buf->sgt = sgt;
 	if (!ret)
 		return sgt;
 	sg_free_table(sgt);
@@ -495,15 +507,20 @@ static void expect_pages(struct kunit *test, struct mock_buf *buf, u8 content)
 	}
 }
 
-/* Nothing of a failed attempt is left on the buffer: it can be mapped. */
-static void expect_unmapped(struct kunit *test, struct dma_buf *dmabuf)
+static void expect_forgotten(struct kunit *test)
 {
 	struct map_test *t = test->priv;
 
 	KUNIT_EXPECT_TRUE(test, list_empty(&t->priv->maps));
-	KUNIT_EXPECT_TRUE(test, list_empty(&dmabuf->attachments));
 	KUNIT_EXPECT_EQ(test, release_fd(test), -ENOENT);
 	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ENOENT);
+}
+
+/* Nothing of a failed attempt is left on the buffer: it can be mapped. */
+static void expect_unmapped(struct kunit *test, struct dma_buf *dmabuf)
+{
+	expect_forgotten(test);
+	KUNIT_EXPECT_TRUE(test, list_empty(&dmabuf->attachments));
 }
 
 /* ------------------------------------------------------------------ */
@@ -785,10 +802,12 @@ static void map_fails(struct kunit *test)
 /* The pages of @lost have one reference more and @content; the others are restored. */
 static void expect_lost(struct kunit *test, unsigned int lost, u8 content)
 {
+	struct gntdev_map *kept = kunit_kzalloc(test, sizeof(*kept), GFP_KERNEL);
 	struct map_test *t = test->priv;
 	struct mock_buf *buf = t->bufs[0];
 	unsigned int i;
 
+	KUNIT_ASSERT_TRUE(test, !!kept);
 	for (i = 0; i < PAGES; i++) {
 		bool gone = lost & BIT(i);
 
@@ -801,12 +820,22 @@ static void expect_lost(struct kunit *test, unsigned int lost, u8 content)
 	}
 	if (!lost)
 		return;
-	/* The buffer is kept for ever, until the test lets go of it. */
+	/* The buffer is kept for ever, and pinned, until the test lets go of it. */
 	flush_delayed_fput();
 	msleep(20);
 	KUNIT_EXPECT_FALSE(test, completion_done(&buf->released));
-	if (!completion_done(&buf->released))
-		dma_buf_resume_release(buf->dmabuf);
+	if (completion_done(&buf->released))
+		return;
+	KUNIT_EXPECT_TRUE(test, list_is_singular(&buf->dmabuf->attachments));
+	if (list_is_singular(&buf->dmabuf->attachments)) {
+		kept->dmabuf = buf->dmabuf;
+		kept->attach = list_first_entry(&buf->dmabuf->attachments,
+						struct dma_buf_attachment, node);
+		kept->sgt = buf->sgt;
+		gntdev_map_detach(kept);
+		module_put(THIS_MODULE);
+	}
+	dma_buf_resume_release(buf->dmabuf);
 }
 
 static void expect_lost_in_map(struct kunit *test, struct dma_buf *dmabuf)
@@ -817,7 +846,7 @@ static void expect_lost_in_map(struct kunit *test, struct dma_buf *dmabuf)
 	t->xen.map_status = GNTST_bad_gntref;
 	t->xen.populate_bad = BIT(2);
 	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), -EIO);
-	expect_unmapped(test, dmabuf);
+	expect_forgotten(test);
 	dma_buf_put(dmabuf);
 	expect_lost(test, BIT(2), HOLE);
 }
@@ -854,7 +883,7 @@ static void unmap_fails_in_map(struct kunit *test)
 	t->xen.map_status = GNTST_bad_gntref;
 	t->xen.unmap_bad = BIT(1);
 	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), -EIO);
-	expect_unmapped(test, dmabuf);
+	expect_forgotten(test);
 	dma_buf_put(dmabuf);
 	expect_lost(test, BIT(1), FOREIGN);
 }
@@ -979,6 +1008,9 @@ static void frames_are_kept(struct kunit *test)
 	t->xen.map_status = GNTST_bad_gntref;
 	expect_rolled_back(test, dmabuf, -EINVAL);
 	t->xen.map_bad = 0;
+	t->xen.map_torn = BIT(0) | BIT(4) | BIT(PAGES - 1);
+	expect_rolled_back(test, dmabuf, -EIO);
+	t->xen.map_torn = 0;
 	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
 	KUNIT_EXPECT_EQ(test, t->xen.decreases, 0);
 	t->xen.populate_bad = BIT(5);

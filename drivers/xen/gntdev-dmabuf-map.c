@@ -27,8 +27,8 @@
  * holds of the buffer:
  *
  *   a reference to the file     until RELEASE, or the gntdev file is closed
- *   an attachment, mapped       until all is restored or lost: the exporter may
- *                               not move or free the pages
+ *   an attachment, mapped       until all is restored: the exporter may not move
+ *                               or free the pages
  *   its release, put off        until all is restored
  *
  * The one rule: nobody may touch a hole. On arm64 that is an abort. Hence the
@@ -782,9 +782,17 @@ static int gntdev_map_grants(struct gntdev_map *map, const u32 *refs)
 		if (op->status == GNTST_okay) {
 			map->handles[i] = op->handle;
 			map->owner[i] = GNTDEV_MAP_FOREIGN;
-		} else if (!ret) {
-			ret = gntdev_map_errno(op);
+			continue;
 		}
+		/*
+		 * A grant that the kernel has no memory to note down is unmapped
+		 * again at once: see set_foreign_p2m_mapping(). Where it replaced
+		 * a frame, that is a hole. To fill what is none changes nothing.
+		 */
+		if (map->backend->keeps_frames())
+			map->owner[i] = GNTDEV_MAP_HOLE;
+		if (!ret)
+			ret = gntdev_map_errno(op);
 	}
 	return ret;
 }
@@ -930,6 +938,19 @@ static void gntdev_map_detach(struct gntdev_map *map)
 }
 
 /*
+ * With a page that must not be used again the buffer stays for ever, and so does the
+ * attachment, for an exporter may swap out or move what is not attached; the
+ * device that it names goes with the module.
+ */
+static void gntdev_map_let_go(struct gntdev_map *map)
+{
+	if (map->result)
+		__module_get(THIS_MODULE);
+	else
+		gntdev_map_detach(map);
+}
+
+/*
  * Fails if something is mapped into the same memory, or about to be, by this dma-buf or
  * another one of it. What is lost there has no claim any more, but each such page
  * has a reference too many.
@@ -963,9 +984,8 @@ static void gntdev_map_finish(struct gntdev_map *map)
 	struct gntdev_map_event_link *link, *next;
 	LIST_HEAD(events);
 
-	gntdev_map_detach(map);
+	gntdev_map_let_go(map);
 	gntdev_map_unclaim(map);
-	/* With a page that must not be used again the buffer stays for ever. */
 	if (!map->result)
 		dma_buf_resume_release(map->dmabuf);
 	gntdev_map_report_lost(map);
@@ -1197,7 +1217,7 @@ resume:
 	if (!map->result)
 		dma_buf_resume_release(dmabuf);
 detach:
-	gntdev_map_detach(map);
+	gntdev_map_let_go(map);
 unclaim:
 	gntdev_map_unclaim(map);
 unlock:
