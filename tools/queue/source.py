@@ -45,8 +45,8 @@ def pristine(kernel):
         git = gitcmd.own(part, config.queue())
         git("init", "--quiet", "--initial-branch=pristine")
         # --force: everything that Debian ships is the source, whatever the kernel's .gitignore says.
-        # As a large file is one that goes into a pack at once: 80,000 files of their own take twice the room.
-        git.configured("core.bigFileThreshold=1")("add", "--all", "--force")
+        # What is taken for a large file goes into a pack at once: 80,000 files of their own take twice the room.
+        git.configured("core.bigFileThreshold=1", "pack.compression=1")("add", "--all", "--force")
         date = {"GIT_AUTHOR_DATE": config.DATE, "GIT_COMMITTER_DATE": config.DATE}
         git("commit", "--quiet", "-m", f"{kernel.package} {version}", env=date)
         git("tag", "base")
