@@ -12,7 +12,7 @@ import source
 import steps
 
 SPARE = 20 << 30        # bytes; with less than that free nothing is kept for the next time
-NEEDED = 14 << 30       # of what a check takes then
+NEEDED = 15 << 30       # of what a check takes then
 
 
 def free():
