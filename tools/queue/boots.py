@@ -23,6 +23,7 @@ SUITES = ("kunit", "kselftest", "igt", "stress")
 DMA_BUF = "drivers/dma-buf/dma-buf.o"
 # As the kselftest harness and IGT print it.
 ENOTTY = re.compile(rf"\(-?{errno.ENOTTY}\)|errno: {errno.ENOTTY},")
+REPEATS = 5                 # of boots that an emulator's fault ended, see guest.Boot.stale()
 CONTROL_SECONDS = 100       # a program may take on the unpatched kernel, where it may hang for good
 LEAKER = "kmemleak-test.ko"         # the kernel's own module that leaks on purpose
 
@@ -78,7 +79,7 @@ class Session:
 
     def run(self, suites, ended):
         """Boot as often as it takes to get through the plan; returns what stopped it, or None."""
-        rest, files = self.plan(suites), self.files(suites)
+        rest, files, repeats = self.plan(suites), self.files(suites), REPEATS
         while rest:
             number = len(self.boots) + 1
             with steps.step(f"booting {self.kernel.name} {self.flavour}: {len(rest)} items"):
@@ -89,9 +90,14 @@ class Session:
             done = [item.name for item in rest if item.name in boot.status]
             if not boot.running:
                 return boot.error       # not any test's doing: going on would not help
-            self.down[boot.running] = cause(boot) or boot.error
-            ended(boot, boot.running)
-            rest = [item for item in rest if item.name not in done and item.name != boot.running]
+            if boot.stale() and repeats:
+                repeats -= 1
+                steps.say(f"the emulator ran a breakpoint that memory does not hold; {boot.running} is run again")
+            else:
+                self.down[boot.running] = cause(boot) or boot.error
+                ended(boot, boot.running)
+                done.append(boot.running)
+            rest = [item for item in rest if item.name not in done]
         return None
 
     def boot(self, name, files, plan, ended):

@@ -132,3 +132,21 @@ def test_code_where_nobody_looks(tmp_path, recorded):
     boots.Off(machine, recorded).no_code({"drivers/other/x.c"}, build.Image(tmp_path, tmp_path / "on"))
     assert verdicts(recorded) == {"toggles-off.no-code": FAIL}
     assert "drivers/other/x.o" in recorded.all[0].reason
+
+
+@pytest.mark.parametrize("stale,runs", [(None, [3, 1]), ("int3", [3, 2, 2, 2, 2, 2, 1])])
+def test_what_the_emulator_did_is_run_again(tmp_path, monkeypatch, stale, runs):
+    """Not for ever."""
+    machine, seen, down = session(tmp_path, "one", "two", "three"), [], "kselftest.two"
+
+    def run(name, files, plan, ended):
+        items = [item.name for item in plan]
+        done = items[:items.index(down)] if down in items else items
+        seen.append(len(items))
+        return SimpleNamespace(dir=tmp_path, status=dict.fromkeys(done, 0), error="it stopped" if down in items else None,
+                               running=down if down in items else None, stale=lambda: stale, splats=lambda: [])
+
+    ended = []
+    monkeypatch.setattr(machine, "boot", run)
+    assert machine.run(["kselftest"], lambda _, item: ended.append(item)) is None
+    assert (seen, ended, list(machine.down)) == (runs, [down], [down])

@@ -128,6 +128,29 @@ def test_what_a_healthy_kernel_says(tmp_path, line):
     assert Boot(tmp_path).splats() == []
 
 
+DIED = """[   33.1] guest: START one
+[   34.5] {oops} [#1] PREEMPT SMP KASAN
+[   34.6] CPU: 0 PID: 184 Comm: names Not tainted
+[   34.6] RIP: 0010:trace_dma_fence_destroy+0xbe/0xe0
+[   34.6] Code: 48 89 da 4c 89 e6 {before} <6e> ea ff ff 65 ff 0d a7 22
+[   34.7] Kernel panic - not syncing: Fatal exception in interrupt
+"""
+
+
+@pytest.mark.parametrize("oops, before, emulated, stale", [
+    ("int3: 0000", "e8", True, True),
+    ("Oops: int3: 0000", "0f", True, True),
+    ("int3: 0000", "cc", True, False),
+    ("int3: 0000", "e8", False, False),
+    ("invalid opcode: 0000", "e8", True, False),
+])
+def test_a_breakpoint_that_memory_does_not_hold(tmp_path, oops, before, emulated, stale):
+    (tmp_path / "console.log").write_text("[   30.0] WARNING: before\n" + DIED.format(oops=oops, before=before))
+    boot = Boot(tmp_path, emulated=emulated)
+    assert bool(boot.stale()) == stale
+    assert [item for item, _ in boot.splats()] == [None] + ([] if stale else ["one", "one"])
+
+
 def test_a_plan_that_the_guest_would_misread(tmp_path):
     with pytest.raises(guest.Failure):
         guest.initramfs(tmp_path / "initramfs.cpio", {}, [Item("with space", 1, "true")])
