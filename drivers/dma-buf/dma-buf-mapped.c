@@ -39,7 +39,13 @@ static bool has_frame(const struct mapped_walk *mapped, unsigned long pfn, unsig
 
 static int walk_pud(pud_t *pud, unsigned long addr, unsigned long next, struct mm_walk *walk)
 {
+	const struct mapped_walk *mapped = walk->private;
+
 	cond_resched();
+	if (!mapped->count) {
+		walk->action = ACTION_CONTINUE;
+		return 0;
+	}
 	/* Nobody has buffers in entries that large yet: be on the safe side. */
 	return pud_leaf(*pud) ? -EBUSY : 0;
 }

@@ -340,6 +340,11 @@ static void replace_file(struct dma_buf *dmabuf)
  * the release takes the memory out of use for good, and pins the exporter's
  * module. That is meant for memory that must not be used again.
  *
+ * An exporter may keep a pointer to the buffer, no reference, and take one from it
+ * until it has released the buffer. vmwgfx does. It would give away a buffer whose
+ * notifiers have run. But it lets nobody attach, so a caller that is attached does
+ * not meet that.
+ *
  * Context: Process context, may sleep. The caller may hold &dma_buf.resv.
  *
  * Return:
