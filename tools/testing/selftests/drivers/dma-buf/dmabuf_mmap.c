@@ -28,6 +28,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/dma-buf.h>
 #include <linux/udmabuf.h>
 
 #include "../../kselftest_harness.h"
@@ -800,6 +801,64 @@ TEST(udmabuf_keeps_what_its_memfd_loses)
 	EXPECT_LE(0, taints);
 	/* "Bad page cache", where that is no BUG. */
 	EXPECT_EQ(taints, kernel_taints());
+}
+
+struct syncer {
+	pthread_t thread;
+	int buf;
+	unsigned int *ready;
+	int ret;
+};
+
+static void *sync_thread(void *data)
+{
+	struct dma_buf_sync sync = { .flags = DMA_BUF_SYNC_START | DMA_BUF_SYNC_RW };
+	struct syncer *s = data;
+
+	__atomic_add_fetch(s->ready, 1, __ATOMIC_RELAXED);
+	while (__atomic_load_n(s->ready, __ATOMIC_RELAXED) < 2)
+		sched_yield();
+	s->ret = ioctl(s->buf, DMA_BUF_IOCTL_SYNC, &sync);
+	sync.flags = DMA_BUF_SYNC_END | DMA_BUF_SYNC_RW;
+	s->ret |= ioctl(s->buf, DMA_BUF_IOCTL_SYNC, &sync);
+	return NULL;
+}
+
+/*
+ * The first who synchronizes a udmabuf has a table of its pages made. Two that are first leave one
+ * table: another would be leaked, which kmemleak tells when all tests are done.
+ */
+TEST(udmabuf_synchronized_by_two_at_once)
+{
+	struct udmabuf_create create = { .size = PAGES * sysconf(_SC_PAGESIZE) };
+	int memfd = syscall(__NR_memfd_create, "dmabuf-mmap", MFD_ALLOW_SEALING);
+	int dev = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
+	unsigned int buffer, i;
+
+	ASSERT_LE(0, dev);
+	ASSERT_LE(0, memfd);
+	ASSERT_EQ(0, ftruncate(memfd, create.size));
+	ASSERT_EQ(0, fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK));
+	create.memfd = memfd;
+	for (buffer = 0; buffer < 100; buffer++) {
+		int buf = ioctl(dev, UDMABUF_CREATE, &create);
+		unsigned int ready = 0;
+		struct syncer syncers[2];
+
+		ASSERT_LE(0, buf);
+		for (i = 0; i < 2; i++) {
+			syncers[i] = (struct syncer){ .buf = buf, .ready = &ready };
+			ASSERT_EQ(0, pthread_create(&syncers[i].thread, NULL, sync_thread,
+						    &syncers[i]));
+		}
+		for (i = 0; i < 2; i++) {
+			pthread_join(syncers[i].thread, NULL);
+			EXPECT_EQ(0, syncers[i].ret);
+		}
+		close(buf);
+	}
+	close(memfd);
+	close(dev);
 }
 
 TEST_HARNESS_MAIN
