@@ -68,11 +68,23 @@ struct mock_xen {
 	int confused;		/* the driver touched what it must not */
 };
 
+/* What an exporter has his memory in. */
+enum mock_memory {
+	PAGES_OF_RAM,
+	MMIO,			/* mapped for the device as such */
+	NOT_MAPPED,		/* as bus addresses that the exporter knows */
+};
+
+#define NO_RAM BIT_ULL(45)	/* a physical address beyond all memory */
+
 struct mock_buf {
 	struct page *pages[PAGES];
 	unsigned int nr;
 	unsigned int offset;
 	bool twice;		/* the first page is also the last */
+	bool in_one_piece;	/* pages but the first have no count of their own */
+	enum mock_memory memory;
+	int map_errno;
 	struct file *file;	/* whose page cache they are in, or NULL */
 	struct completion released;
 	struct dma_buf *dmabuf;
@@ -295,6 +307,8 @@ static struct sg_table *mock_map_dma_buf(struct dma_buf_attachment *attach,
 	struct sg_table *sgt;
 	int ret = -ENOMEM;
 
+	if (buf->map_errno)
+		return ERR_PTR(buf->map_errno);
 	memcpy(pages, buf->pages, sizeof(pages));
 	if (buf->twice)
 		pages[buf->nr - 1] = pages[0];
@@ -305,7 +319,18 @@ static struct sg_table *mock_map_dma_buf(struct dma_buf_attachment *attach,
 					buf->nr * PAGE_SIZE - buf->offset, GFP_KERNEL);
 	if (ret)
 		goto free;
-	ret = dma_map_sgtable(attach->dev, sgt, dir, 0);
+	if (buf->memory == PAGES_OF_RAM) {
+		ret = dma_map_sgtable(attach->dev, sgt, dir, 0);
+	} else {
+		sgt->nents = 1;
+		sg_dma_len(sgt->sgl) = buf->nr * PAGE_SIZE;
+		sg_dma_address(sgt->sgl) = NO_RAM;
+		if (buf->memory == MMIO)
+			sg_dma_address(sgt->sgl) = dma_map_resource(attach->dev, NO_RAM,
+								    PAGE_SIZE, dir, 0);
+		if (dma_mapping_error(attach->dev, sg_dma_address(sgt->sgl)))
+			ret = -EIO;
+	}
 	buf->sgt = sgt;
 	if (!ret)
 		return sgt;
@@ -318,7 +343,8 @@ free:
 static void mock_unmap_dma_buf(struct dma_buf_attachment *attach,
 			       struct sg_table *sgt, enum dma_data_direction dir)
 {
-	dma_unmap_sgtable(attach->dev, sgt, dir, 0);
+	if (sg_dma_address(sgt->sgl) != NO_RAM)
+		dma_unmap_sgtable(attach->dev, sgt, dir, 0);
 	sg_free_table(sgt);
 	kfree(sgt);
 }
@@ -354,9 +380,9 @@ static struct dma_buf *export_pages(struct kunit *test, struct mock_buf *buf)
 	return dmabuf;
 }
 
-/* Of pages in the page cache of @file, which goes with the test, or of its own. */
-static struct dma_buf *mock_export(struct kunit *test, int index, unsigned int nr,
-				   struct file *file)
+/* Of pages in the page cache of @file, which goes with the test, or of its own, or @block. */
+static struct dma_buf *mock_export_pages(struct kunit *test, int index, unsigned int nr,
+					 struct file *file, struct page *block)
 {
 	struct map_test *t = test->priv;
 	struct mock_buf *buf = kunit_kzalloc(test, sizeof(*buf), GFP_KERNEL);
@@ -366,9 +392,10 @@ static struct dma_buf *mock_export(struct kunit *test, int index, unsigned int n
 	init_completion(&buf->released);
 	buf->nr = nr;
 	buf->file = file;
+	buf->in_one_piece = block;
 	for (i = 0; i < nr; i++) {
 		buf->pages[i] = file ? shmem_read_mapping_page(file->f_mapping, i) :
-			alloc_page(GFP_KERNEL);
+			block ? block + i : alloc_page(GFP_KERNEL);
 		KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(buf->pages[i]));
 		page_fill(buf->pages[i], OWN_DATA);
 	}
@@ -380,6 +407,12 @@ static struct dma_buf *mock_export(struct kunit *test, int index, unsigned int n
 	buf->dmabuf = export_pages(test, buf);
 	t->bufs[index] = buf;
 	return buf->dmabuf;
+}
+
+static struct dma_buf *mock_export(struct kunit *test, int index, unsigned int nr,
+				   struct file *file)
+{
+	return mock_export_pages(test, index, nr, file, NULL);
 }
 
 static struct dma_buf *mock_dma_buf(struct kunit *test, int index, unsigned int nr)
@@ -446,8 +479,11 @@ static void map_test_exit(struct kunit *test)
 			continue;
 		KUNIT_EXPECT_GT(test, (long)wait_for_completion_timeout(&buf->released,
 									5 * HZ), 0L);
-		for (i = 0; i < buf->nr; i++)
-			put_page(buf->pages[i]);
+		if (buf->in_one_piece)
+			__free_pages(buf->pages[0], get_order(buf->nr * PAGE_SIZE));
+		else
+			for (i = 0; i < buf->nr; i++)
+				put_page(buf->pages[i]);
 		if (buf->file)
 			fput(buf->file);
 	}
@@ -607,6 +643,62 @@ static void bad_arguments(struct kunit *test)
 	dma_buf_put(dmabuf);
 }
 
+/*
+ * Pages that were allocated in one piece, as they are in TTM's pools: all but the first have no
+ * reference of the exporter's.
+ */
+static void memory_in_one_piece(struct kunit *test)
+{
+	struct page *block = alloc_pages(GFP_KERNEL, get_order(PAGES * PAGE_SIZE));
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf;
+	unsigned int i;
+
+	KUNIT_ASSERT_TRUE(test, !!block);
+	dmabuf = mock_export_pages(test, 0, PAGES, NULL, block);
+	for (i = 0; i < 2; i++) {
+		page_ref_add(block + i, 1 + i);
+		refused(test, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
+		page_ref_sub(block + i, 1 + i);
+	}
+	KUNIT_ASSERT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
+	for (i = 0; i < PAGES; i++)
+		KUNIT_EXPECT_TRUE(test, page_is(block + i, FOREIGN));
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, LONG_MS), 0);
+	for (i = 0; i < PAGES; i++) {
+		KUNIT_EXPECT_TRUE(test, page_is(block + i, 0));
+		KUNIT_EXPECT_EQ(test, page_count(block + i), i ? 0 : 1);
+	}
+	KUNIT_EXPECT_EQ(test, t->xen.unmaps, 1);
+}
+
+/* What an exporter says, for the caller. */
+static void exporter_fails(struct kunit *test)
+{
+	static const struct {
+		int from, to;
+	} errors[] = {
+		{ -ERESTARTSYS, -EINTR },
+		{ -EINTR, -EINTR },
+		{ -ENOMEM, -ENOMEM },
+		{ -EBUSY, -EBUSY },
+		{ -ENOSYS, -EOPNOTSUPP },
+		{ -EINVAL, -EOPNOTSUPP },
+	};
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(errors); i++) {
+		t->bufs[0]->map_errno = errors[i].from;
+		refused(test, errors[i].to, map_fd(test, dmabuf, FD, PAGES, 0));
+	}
+	t->bufs[0]->map_errno = 0;
+	expect_unmapped(test, dmabuf);
+	dma_buf_put(dmabuf);
+}
+
 static void bad_memory(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -616,6 +708,11 @@ static void bad_memory(struct kunit *test)
 	t->bufs[0]->twice = true;
 	refused(test, -EOPNOTSUPP, map_fd(test, dmabuf, FD, 1, 0));
 	t->bufs[0]->twice = false;
+	t->bufs[0]->memory = MMIO;
+	refused(test, -EOPNOTSUPP, map_fd(test, dmabuf, FD, 1, 0));
+	t->bufs[0]->memory = NOT_MAPPED;
+	refused(test, -EOPNOTSUPP, map_fd(test, dmabuf, FD, 1, 0));
+	t->bufs[0]->memory = PAGES_OF_RAM;
 	SetPageForeign(page);
 	refused(test, -EOPNOTSUPP, map_fd(test, dmabuf, FD, PAGES, 0));
 	ClearPageForeign(page);
@@ -1019,6 +1116,35 @@ static void frames_are_kept(struct kunit *test)
 	expect_lost(test, BIT(5), HOLE);
 }
 
+/* Who has the hypervisor asked at once waits for his time, and not longer. */
+static void unmap_waits_for_its_time(struct kunit *test)
+{
+	struct page *pages[2] = { alloc_page(GFP_KERNEL), alloc_page(GFP_KERNEL) };
+	unsigned int base[2] = { 1, 1 };
+	unsigned long start = jiffies;
+
+	if (pages[0] && pages[1]) {
+		get_page(pages[1]);
+		KUNIT_EXPECT_EQ(test, gnttab_unmap_refs_held(NULL, pages, base, 2, HZ / 5),
+				-ETIMEDOUT);
+		KUNIT_EXPECT_TRUE(test, time_after_eq(jiffies, start + HZ / 5));
+		KUNIT_EXPECT_TRUE(test, time_before(jiffies, start + 5 * HZ));
+		base[1] = 2;
+		KUNIT_EXPECT_EQ(test, gnttab_wait_pages_held(pages, base, 2, 0), 0);
+		base[0] = 0;
+		KUNIT_EXPECT_EQ(test, gnttab_wait_pages_held(pages, base, 2, 0), -ETIMEDOUT);
+		base[0] = UINT_MAX;
+		KUNIT_EXPECT_EQ(test, gnttab_wait_pages_held(pages, base, 2, 0), 0);
+		put_page(pages[1]);
+	} else {
+		KUNIT_FAIL(test, "no memory");
+	}
+	if (pages[0])
+		__free_page(pages[0]);
+	if (pages[1])
+		__free_page(pages[1]);
+}
+
 static void unmap_fails_at_release(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -1348,6 +1474,8 @@ static struct kunit_case map_test_cases[] = {
 	KUNIT_CASE(life),
 	KUNIT_CASE(part_of_a_buffer),
 	KUNIT_CASE(bad_arguments),
+	KUNIT_CASE(memory_in_one_piece),
+	KUNIT_CASE(exporter_fails),
 	KUNIT_CASE(bad_memory),
 	KUNIT_CASE(busy_buffer),
 	KUNIT_CASE(mapped_already),
@@ -1366,6 +1494,7 @@ static struct kunit_case map_test_cases[] = {
 	KUNIT_CASE(page_in_vain),
 	KUNIT_CASE(page_for_nothing),
 	KUNIT_CASE(frames_are_kept),
+	KUNIT_CASE(unmap_waits_for_its_time),
 	KUNIT_CASE(unmap_fails_at_release),
 	KUNIT_CASE(memory_of_a_file),
 	KUNIT_CASE(lost_pages_leave_the_file),

@@ -455,8 +455,9 @@ static struct page *gntdev_map_usable_page(unsigned long pfn)
  */
 static unsigned int gntdev_map_idle_count(struct gntdev_map *map, struct page *page)
 {
+	/* Of what came in one piece, not compound, the first has it (TTM's pools). */
 	if (!gntdev_map_page_cache(page))
-		return 1;
+		return !!page_count(page);
 	/* Not by the count: any user can make as many references as a pin is. */
 	return strcmp(map->dmabuf->exp_name, "udmabuf") ?
 	       2 : 1 + GUP_PIN_COUNTING_BIAS;
@@ -631,7 +632,7 @@ static void gntdev_map_lose(struct gntdev_map *map, unsigned int i)
 	unsigned int k;
 
 	/* Nobody drops this reference. A compound page counts those of all its parts. */
-	get_page(map->pages[i]);
+	page_ref_inc(head);
 	for (k = 0; PageCompound(head) && k < map->count; k++)
 		map->base[k] += compound_head(map->pages[k]) == head;
 	map->owner[i] = GNTDEV_MAP_LOST;
