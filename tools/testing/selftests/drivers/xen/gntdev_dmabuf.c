@@ -6,7 +6,7 @@
  * witness, an ordinary map of the same reference, through which the test sees what the buffer
  * holds and changes it behind the buffer's back. After each test the hypervisor is asked which
  * grants are still mapped; where it does not answer (not the first domain), only the test
- * "hypervisor.answers" says so.
+ * "hypervisor_answers" says so.
  *
  * GNTDEV_DMABUF_CYCLES in the environment: how often to map and release when counting what is
  * left (10000).
@@ -670,7 +670,7 @@ TEST_F_TIMEOUT(map, every_order_of_closing, 2 * SECONDS)
 	struct setting *s = &self->s;
 	static const char * const orders[] = {
 		"rgbm", "rgmb", "rbgm", "rbmg", "rmgb", "rmbg", "gbm", "gmb", "bgm", "bmg", "mgb",
-		"mbg", "brgm", "bmrg", "mrbg", "brmg", "mbrg",
+		"mbg", "brgm", "bmrg", "mrbg", "mrgb", "brmg", "mbrg",
 	};
 	bool keeps, given_up, gone;
 	unsigned int i, wrong;
@@ -794,10 +794,12 @@ TEST_F_TIMEOUT(map, killed_at_each_step, SECONDS)
 TEST_F_TIMEOUT(map, killed_at_any_time, SECONDS)
 {
 	struct setting *s = &self->s;
-	unsigned int seed = 1;
+	unsigned int *maps, seed = 1;
 	pid_t child;
 	int i;
 
+	maps = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)maps);
 	ASSERT_EQ(0, map_all(s));
 	EXPECT_EQ(0, map_release(s->gntdev, s->buf.fd));
 	buf_free(&s->buf);
@@ -813,7 +815,8 @@ TEST_F_TIMEOUT(map, killed_at_any_time, SECONDS)
 				if (buf_new(&b, variant->exporter, variant->pages))
 					_exit(1);
 				fd = b.fd;
-				map_refs(gntdev, fd, s->domid, s->refs, b.pages);
+				if (!map_refs(gntdev, fd, s->domid, s->refs, b.pages))
+					++*maps;
 				buf_wrong(&b, 0, 1, 1);
 				map_release(gntdev, fd);
 				buf_free(&b);
@@ -825,6 +828,8 @@ TEST_F_TIMEOUT(map, killed_at_any_time, SECONDS)
 		kill(child, SIGKILL);
 		ASSERT_EQ(child, waitpid(child, NULL, 0));
 	}
+	TH_LOG("%u maps", *maps);
+	EXPECT_LT(0, *maps);
 	EXPECT_EQ(0, left(s, &s->witnessed));
 }
 
@@ -996,6 +1001,8 @@ FIXTURE_SETUP(args)
 
 FIXTURE_TEARDOWN(args)
 {
+	if (self->limit)
+		file_put(GNTDEV_LIMIT, self->limit);
 	end(_metadata, &self->s);
 }
 
@@ -1086,7 +1093,6 @@ TEST_F_TIMEOUT(args, limit, SECONDS)
 	EXPECT_EQ(0, map_release(self->s.gntdev, fd));
 	buf_free(&self->s.buf);
 	EXPECT_EQ(0, map_wait(self->s.gntdev, fd, SOON));
-	ASSERT_EQ(0, file_put(GNTDEV_LIMIT, self->limit));
 }
 
 TEST_F_TIMEOUT(args, data_ofs, SECONDS)
@@ -1613,7 +1619,7 @@ TEST_F_TIMEOUT(drm, import, SECONDS)
 		EXPECT_EQ(0, buf_wrong(&self->s.buf, 0, SMALL, 5));
 		gem_close(vgem, prime.handle);
 		ASSERT_EQ(0, map_all(&self->s));
-		/* After it is mapped anybody may import it, and has the other domain's pages. */
+		/* After it is mapped anybody may import it. */
 		prime.fd = fd;
 		ASSERT_EQ(0, ioctl(vgem, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime));
 	} else {
@@ -1777,6 +1783,55 @@ TEST_F_TIMEOUT(memfd, frames_come_back_as_zero, SECONDS)
 	EXPECT_EQ(0, map_wait(s->gntdev, fd, SOON));
 	EXPECT_EQ(0, memfd_wrong(s->buf.memfd, ZERO));
 	EXPECT_EQ(0, pattern_wrong(s->witness.view, 0, SMALL, 0x2002));
+}
+
+static void *memfd_view(int memfd)
+{
+	void *view = mmap(NULL, SMALL * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+
+	return view == MAP_FAILED ? NULL : view;
+}
+
+/* A map of the file shows what is in the buffer, touched or not. */
+TEST_F_TIMEOUT(memfd, map_before, SECONDS)
+{
+	struct setting *s = &self->s;
+	void *view = memfd_view(s->buf.memfd);
+
+	ASSERT_NE(NULL, view);
+	EXPECT_EQ(EBUSY, map_all(s))
+		TH_LOG("it was not touched yet");
+	pattern_fill(view, 0, SMALL, 5);
+	EXPECT_EQ(EBUSY, map_all(s));
+	EXPECT_EQ(0, pattern_wrong(view, 0, SMALL, 5));
+	EXPECT_EQ(0, buf_wrong(&s->buf, 0, SMALL, 5));
+	munmap(view, SMALL * PAGE);
+	ASSERT_EQ(0, map_all(s));
+	EXPECT_EQ(0, not_coherent(s, SMALL));
+}
+
+/* One that is made later shows the other domain's pages until they go; then it shows others. */
+TEST_F_TIMEOUT(memfd, map_after, SECONDS)
+{
+	struct setting *s = &self->s;
+	int fd = s->buf.fd;
+	void *view;
+
+	ASSERT_EQ(0, map_all(s));
+	view = memfd_view(s->buf.memfd);
+	ASSERT_NE(NULL, view);
+	EXPECT_EQ(0, pattern_wrong(view, 0, SMALL, 1));
+	pattern_fill(view, 0, SMALL, 6);
+	EXPECT_EQ(0, pattern_wrong(s->witness.view, 0, SMALL, 6));
+	EXPECT_EQ(0, map_release(s->gntdev, fd));
+	buf_destroy(&s->buf);
+	EXPECT_EQ(0, map_wait(s->gntdev, fd, SOON))
+		TH_LOG("the pages are taken from whoever has mapped the file");
+	EXPECT_EQ(0, not_zero(view, 0, SMALL));
+	pattern_fill(view, 0, SMALL, 7);
+	EXPECT_EQ(0, pattern_wrong(s->witness.view, 0, SMALL, 6));
+	EXPECT_EQ(0, memfd_wrong(s->buf.memfd, 7));
+	munmap(view, SMALL * PAGE);
 }
 
 /* Somebody who has a page without having it mapped: it is in a pipe. */
@@ -2033,6 +2088,21 @@ static struct memory memory(void)
 	return m;
 }
 
+/* What the kernel's symbols say. */
+static bool kasan(void)
+{
+	FILE *file = fopen("/proc/kallsyms", "re");
+	bool found = false;
+	char line[512];
+
+	while (file && !found && fgets(line, sizeof(line), file))
+		found = strstr(line, " kasan_quarantine_reduce\n") ||
+			strstr(line, " __asan_load8\n");
+	if (file)
+		fclose(file);
+	return found;
+}
+
 static int cycles(struct setting *s, unsigned int count)
 {
 	unsigned int i;
@@ -2059,7 +2129,8 @@ static int cycles(struct setting *s, unsigned int count)
 
 /*
  * What the kernel and the hypervisor count, before and after. Four pages a cycle: one that is
- * lost each time is seen even in a kernel whose KASAN keeps back a 32nd of the memory.
+ * lost in ten of them is seen, unless the kernel's KASAN keeps back a 32nd of the memory. The
+ * hypervisor does not see it where the domain is mapped directly, and so has its frames anyway.
  */
 TEST_F_TIMEOUT(many, cycles_leave_nothing, 1800)
 {
@@ -2067,6 +2138,7 @@ TEST_F_TIMEOUT(many, cycles_leave_nothing, 1800)
 	const char *wanted = getenv("GNTDEV_DMABUF_CYCLES");
 	unsigned int count = wanted ? atoi(wanted) : 10000;
 	struct xen_usage before, after;
+	unsigned long tolerated = 4096;
 	struct memory m, n;
 	double start;
 	int fds;
@@ -2077,19 +2149,21 @@ TEST_F_TIMEOUT(many, cycles_leave_nothing, 1800)
 	if (!s->usage)
 		ASSERT_EQ(0, xen_usage(s->domid, &before));
 	m = memory();
+	if (kasan())
+		tolerated += m.total / 32;
 	start = now();
 	ASSERT_EQ(0, cycles(s, count));
 	TH_LOG("%u cycles in %.1f s", count, now() - start);
 	/* Some of it is freed after a grace period, and so is what debugging keeps of it. */
 	for (start = now(); ; usleep(100000)) {
 		n = memory();
-		if (m.free <= n.free + m.total / 32 + 2048 || now() - start > SOON / 1000)
+		if (m.free <= n.free + tolerated || now() - start > SOON / 1000)
 			break;
 	}
 	EXPECT_EQ(fds, count_fds());
 	EXPECT_EQ(m.total, n.total);
 	TH_LOG("free memory: %lu kB before, %lu kB after", m.free, n.free);
-	EXPECT_LE(m.free, n.free + m.total / 32 + 2048);
+	EXPECT_LE(m.free, n.free + tolerated);
 	if (!s->usage) {
 		ASSERT_EQ(0, xen_usage(s->domid, &after));
 		TH_LOG("pages %ld and %ld, mapped grants %ld and %ld, maptrack frames %ld and %ld",

@@ -309,8 +309,10 @@ static int play_show(const char *path)
 	view = mmap(NULL, FRAME_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0);
 	see_ret("mmap() of the buffer", view == MAP_FAILED ? -errno : 0);
 	compare(meeting, buf, view);
-	snprintf(text, sizeof(text), "%p", (void *)view);
-	see("address of the buffer", text, true);
+	snprintf(text, sizeof(text), "%p, frames %#llx to %#llx", (void *)view,
+		 (unsigned long long)frame_of(view),
+		 (unsigned long long)frame_of((char *)view + FRAME_SIZE - 1));
+	see("address of the buffer, as this domain counts", text, frame_of(view));
 	see_mapped("mapped pages of domain 1, says the hypervisor", before + FRAME_PAGES);
 
 	say("Picture 2: the other domain draws, this one does nothing");

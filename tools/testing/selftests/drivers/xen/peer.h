@@ -12,7 +12,7 @@
 
 #define PEER_FIRST_REF 8
 #define PEER_MAGIC 0x50454552
-#define PEER_PAGES 64		/* granted beside the control page */
+#define PEER_PAGES 272		/* granted beside the control page: more than 1 MiB */
 #define PEER_SEED 0xd0d0
 
 /* What the first domain asks for. */
