@@ -129,23 +129,27 @@ def lane(kernels, results, prepare, work):
 
 
 def check_commits(kernel, suites, results):
-    if "queue" in suites:
-        promises(kernel, results)
-    if "lint" in suites:
-        source.pristine(kernel)
-        lint.check(kernel, results)
-    if "build" in suites:
-        commits.check(kernel, results)
-    room.after_commits(kernel)
+    try:
+        if "queue" in suites:
+            promises(kernel, results)
+        if "lint" in suites:
+            source.pristine(kernel)
+            lint.check(kernel, results)
+        if "build" in suites:
+            commits.check(kernel, results)
+    finally:
+        room.after_commits(kernel)
 
 
 def check_guests(kernel, suites, control, results):
     alone = [suite for suite in suites if suite in boots.SUITES]
-    if alone or control:
-        check_alone(kernel, alone, control, results)
-    if "xen" in suites:
-        xensuite.check(kernel, control, results)
-    room.after_guests(kernel)
+    try:
+        if alone or control:
+            check_alone(kernel, alone, control, results)
+        if "xen" in suites:
+            xensuite.check(kernel, control, results)
+    finally:
+        room.after_guests(kernel)
 
 
 def check_alone(kernel, suites, control, results):
@@ -157,6 +161,9 @@ def check_alone(kernel, suites, control, results):
         tree.make_control(config.queue(), kernel)
     image = build.kernel_image(kernel, "queue")
     programs = kselftest.programs(image, config.BUILD / "log" / f"kselftest-{kernel.name}.log")
+    if "kselftest" in suites:
+        for name, verdict, reason in kselftest.examples(image, own):
+            results.add(kernel.name, "kselftest", name, verdict, reason)
     patched = boots.Queue(boots.Session(kernel, image, programs, "queue"), results)
     if suites:
         patched.run(suites)

@@ -74,7 +74,10 @@ def on_xen(kernel):
                         guest.Item("demo", XEN_SECONDS, f"mkdir /out/demo && {command} show /out/demo/{FRAME}")],
                        peers=[f"{command} draw"], leaks=False)
     say("\n---- in the second domain, on Xen's console")
-    for line in re.findall(r"DOM1: (draw: .*)", boot.console):
+    drawn = re.findall(r"DOM1: (draw: .*)", boot.console)
+    if not drawn and not boot.error:
+        raise Failure(f"the second domain says nothing on Xen's console, {boot.dir}/console.log")
+    for line in drawn:
         say(line.rstrip())
     show(kernel, boot)
     picture = config.OUT / f"demo-xen-{kernel.name}.png"

@@ -66,6 +66,24 @@ def programs(image, log, directories=DIRECTORIES, widths=None):
     return found
 
 
+def examples(image, own):
+    """(name, verdict, reason) of each C program in documents that are the queue's @own: it has to compile.
+
+    For user space, against the headers that programs() has installed.
+    """
+    found = []
+    for path in sorted(path for path in own if path.endswith(".rst")):
+        text = (image.tree / path).read_text(encoding="utf-8")
+        for program in re.findall(r"^\.\. code-block:: c\n\n((?:(?:  .*)?\n)+)", text, re.MULTILINE):
+            if "#include" not in program:
+                continue
+            status, _, errors = steps.attempt(
+                ["gcc", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-isystem", str(image.obj / "headers" / "include"),
+                 "-x", "c", "-"], input=program)
+            found.append((f"documentation.{Path(path).stem}", FAIL if status else PASS, errors.strip().partition("\n")[0]))
+    return found
+
+
 def listed(make, env, variables):
     """Names in a Makefile's @variables, as make itself knows them."""
     text = " ".join(f"$({name})" for name in variables.split())

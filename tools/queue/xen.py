@@ -23,7 +23,7 @@ CMDLINE = "console=hvc0 panic=-1 oops=panic printk.devkmsg=on kasan_multi_shot s
 PEER_CMDLINE = "console=ttyAMA0 panic=-1"
 DOM0_MIB, PEER_MIB, MACHINE_MIB = 640, 160, 1792
 # In the emulated machine a timer interrupt of a PVH domain is lost, or minutes late, in one of three runs: it stands still.
-ATTEMPTS = 4
+ATTEMPTS = 8
 # Where the loader puts what Xen starts; QEMU has Xen itself and the device tree below.
 LOAD, STEP = 0x5000_0000, 0x20_0000
 

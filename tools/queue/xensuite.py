@@ -15,6 +15,10 @@ import tree
 import xen
 from results import FAIL, PASS
 
+# Of ioctls that gntdev has had before: what has a fix in the queue, and what goes on as it did.
+FIXED = ("stock.export_two_waiters", "stock.export_interrupted_waiter")
+AS_BEFORE = ("stock.export_and_wait", "stock.import")
+INVERSION = "possible circular locking"     # what lockdep says of gntdev's, see stock.map_while_mapping
 PEER = "gntdev_dmabuf_peer"
 DEMO = "gntdev_dmabuf_demo"     # shows instead of testing: for `make run DEMO=xen`
 PEERS = ("serve", "victim", "silent")       # what the second domains do, domids 1, 2, 3
@@ -81,19 +85,33 @@ class Control(boots.Control):
         super().__init__(session, results, own, ())
         self.session.programs = {name: program for name, program in session.programs.items() if program.source in own}
         self.refused = []
+        self.stock = {}         # test of an older ioctl -> verdict
 
     def run(self):
         error = self.session.run(["xen"], self.ended)
         if error:
             self.add("guest", FAIL, error)
+        self.judge_stock()
         self.add("enotty", PASS if self.refused else FAIL,
                  f"from {' '.join(self.refused)}" if self.refused else "no test met ENOTTY on the unpatched kernel")
+
+    def judge_stock(self):
+        """The older ioctls: each fault that has a patch is there, and what was not to change was so before."""
+        for tests, expected in ((FIXED, FAIL), (AS_BEFORE, PASS)):
+            for test in tests:
+                met = self.stock.get(test, "not run")
+                self.add(test, PASS if met == expected else FAIL, f"{met} on the unpatched kernel, {expected} is due")
+        found = [line for boot in self.session.boots for _, line in boot.splats() if INVERSION in line]
+        self.add("stock.map_while_mapping", PASS if found else FAIL,
+                 "lockdep complains, as it should" if found else "lockdep says nothing of the unpatched kernel's locks")
 
     def add(self, test, verdict, reason="", seconds=0.0):
         super().add(f"xen.{test}", verdict, reason, seconds)
 
     def ended(self, boot, item):
         super().ended(boot, item)
+        self.stock.update({test: verdict for test, verdict in boots.verdicts(self.session, boot, item)[1]
+                           if test.startswith("stock.")})
         if boots.ENOTTY.search(boot.log(item)):
             self.refused.append(self.session.programs[item].name)
 

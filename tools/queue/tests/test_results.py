@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+import build
 import igt
 import kselftest
 import kunit
@@ -119,3 +120,10 @@ def test_kunits_own_words_become_the_reason():
     assert list(kunit.cases(group, lines)) == [
         ("suite.good", PASS, ""), ("suite.bad", FAIL, "drivers/dma-buf/x-test.c:7"), ("suite.off", SKIP, "skip"),
         ("suite.cut", FAIL, "error")]
+
+
+@pytest.mark.parametrize("code, verdict", [("int zero;", PASS), ("unknown_t zero;", FAIL)])
+def test_programs_in_documents_have_to_compile(tmp_path, code, verdict):
+    (tmp_path / "a.rst").write_text(f"Text\n\n.. code-block:: c\n\n  int part;\n\n.. code-block:: c\n\n  #include <errno.h>\n\n  {code}\n\nEnd\n")
+    found = kselftest.examples(build.Image(tmp_path, tmp_path), ["a.rst", "b.c"])
+    assert [entry[:2] for entry in found] == [("documentation.a", verdict)]

@@ -101,9 +101,31 @@ def test_the_unpatched_kernel(tmp_path, recorded, monkeypatch, log, verdicts):
     item = "kselftest.b"
     boot = SimpleNamespace(dir=tmp_path, log={item: log}.get, status={item: 1}, seconds={}, splats=lambda: [])
     monkeypatch.setattr(machine, "run", lambda suites, ended: ended(boot, item))
+    monkeypatch.setattr(xensuite.Control, "judge_stock", lambda self: None)
     xensuite.Control(machine, recorded, {"tools/b.c"}).run()
     assert list(machine.programs) == [item]
     assert [(result.suite, result.verdict) for result in recorded.all] == [("control", verdict) for verdict in verdicts]
+
+
+STOCK = "1..4\n" + "".join(f"{verdict} {number} {test}\n" for number, (verdict, test) in enumerate((
+    ("not ok", "stock.export_two_waiters"), ("not ok", "stock.export_interrupted_waiter"),
+    ("ok", "stock.export_and_wait"), ("ok", "stock.import")), 1))
+
+
+@pytest.mark.parametrize("log,splat,wrong", [
+    (STOCK, f"WARNING: {xensuite.INVERSION} dependency detected", []),
+    (STOCK.replace("not ok 1", "ok 1"), f"WARNING: {xensuite.INVERSION}", ["xen.stock.export_two_waiters"]),
+    (STOCK.replace("ok 4", "not ok 4"), f"WARNING: {xensuite.INVERSION}", ["xen.stock.import"]),
+    (STOCK, "BUG: another", ["xen.stock.map_while_mapping"]),
+])
+def test_the_older_ioctls_of_the_unpatched_kernel(tmp_path, recorded, monkeypatch, log, splat, wrong):
+    machine = session(tmp_path, "arm64", "b")
+    item = "kselftest.b"
+    machine.boots = [SimpleNamespace(dir=tmp_path, log={item: log}.get, status={item: 1}, seconds={},
+                                     splats=lambda: [(item, splat)])]
+    monkeypatch.setattr(machine, "run", lambda suites, ended: ended(machine.boots[0], item))
+    xensuite.Control(machine, recorded, {"tools/b.c"}).run()
+    assert [result.test for result in recorded.all if result.verdict == FAIL and "stock" in result.test] == wrong
 
 
 def test_a_picture():
