@@ -1330,6 +1330,23 @@ static void fence_pending_for_long(struct kunit *test)
 }
 
 /* The gntdev file is closed first: that is a release, and nobody waits. */
+/* Somebody who does something to the memory under the lock, and has no reference to the buffer. */
+static void locked_at_release(struct kunit *test)
+{
+	struct map_test *t = test->priv;
+	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
+
+	KUNIT_ASSERT_EQ(test, map_buf(test, dmabuf), 0);
+	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
+	dma_resv_lock(dmabuf->resv, NULL);
+	dma_buf_put(dmabuf);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, 300), -ETIMEDOUT);
+	expect_pages(test, t->bufs[0], FOREIGN);
+	dma_resv_unlock(dmabuf->resv);
+	KUNIT_EXPECT_EQ(test, wait_ms(test, LONG_MS), 0);
+	expect_pages(test, t->bufs[0], 0);
+}
+
 static void closed_before_the_buffer(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -1503,6 +1520,7 @@ static struct kunit_case map_test_cases[] = {
 	KUNIT_CASE(thrown_out_of_the_file),
 	KUNIT_CASE(fence_pending_at_release),
 	KUNIT_CASE(fence_pending_for_long),
+	KUNIT_CASE(locked_at_release),
 	KUNIT_CASE(closed_before_the_buffer),
 	KUNIT_CASE(all_waiters_wake),
 	KUNIT_CASE(one_mapper_wins),

@@ -424,6 +424,7 @@ static struct page *gntdev_map_usable_page(unsigned long pfn)
 {
 	struct address_space *mapping;
 	struct page *page;
+	bool usable;
 
 	if (!pfn_valid(pfn))
 		return NULL;
@@ -435,16 +436,17 @@ static struct page *gntdev_map_usable_page(unsigned long pfn)
 	/* Granted by another domain: on arm64 that is on record. */
 	if (pfn_to_bfn(pfn) != pfn)
 		return NULL;
+	/* Nothing keeps the file here: its inode goes after a grace period. */
+	rcu_read_lock();
 	mapping = gntdev_map_page_cache(page);
-	if (mapping) {
-		/* Not of shared memory: of a file, or the field is a driver's (TTM's). */
-		if (!folio_test_swapbacked(page_folio(page)) ||
-		    PageCompound(page) || mapping_can_writeback(mapping))
-			return NULL;
-	} else if (!PageCompound(page) && PageForeign(page)) {
-		return NULL;
-	}
-	return page;
+	if (mapping)
+		/* Else it is of another file, or the field is a driver's (TTM's). */
+		usable = folio_test_swapbacked(page_folio(page)) &&
+			 !PageCompound(page) && !mapping_can_writeback(mapping);
+	else
+		usable = PageCompound(page) || !PageForeign(page);
+	rcu_read_unlock();
+	return usable ? page : NULL;
 }
 
 /*
@@ -855,12 +857,19 @@ static unsigned int gntdev_map_base(struct gntdev_map *map, unsigned int i)
  * that nobody uses. Somebody who touches a page of a file all the time holds a
  * reference whenever he waits for its lock, but not whenever we have just got it
  * and unmapped the page from him; so each page is judged by itself, and what was
- * found unused under its lock remains so. Returns how many are left.
+ * found unused under its lock remains so.
+ *
+ * The caller holds the buffer's reservation lock. It keeps off those who are about to
+ * do something to the memory, or to have it done: an ioctl of the exporter's
+ * that is under way has no reference but one to his object. Returns whether no page
+ * is left.
  */
-static unsigned int gntdev_map_try_restore(struct gntdev_map *map)
+static bool gntdev_map_try_restore(struct gntdev_map *map)
 {
 	unsigned int i, k, n = 0, left = 0;
 
+	if (!dma_resv_test_signaled(map->dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP))
+		return false;
 	for (i = 0; i < map->count; i++) {
 		struct page *page = map->pages[i];
 
@@ -900,10 +909,13 @@ static unsigned int gntdev_map_try_restore(struct gntdev_map *map)
 			unlock_page(map->pages[i]);
 		k++;
 	}
-	return left;
+	return !left;
 }
 
-/* Until the users of what is left are gone, or for a moment. */
+/*
+ * Until the users of what is left are gone, or for a moment. If there are any, this
+ * empties the lists of pages of all CPUs, where any of them may be again each time.
+ */
 static void gntdev_map_wait_left(struct gntdev_map *map)
 {
 	unsigned int i, n = 0;
@@ -1010,6 +1022,7 @@ static void gntdev_map_work(struct work_struct *work)
 	struct gntdev_map *map = container_of(to_delayed_work(work), struct gntdev_map, work);
 	struct dma_resv *resv = map->dmabuf->resv;
 	unsigned long delay;
+	bool done = false;
 
 	/* Its file is going, and not replaced yet: nobody may look into it. */
 	if (READ_ONCE(map->dmabuf->file) == map->file) {
@@ -1017,32 +1030,37 @@ static void gntdev_map_work(struct work_struct *work)
 		return;
 	}
 	if (dma_resv_wait_timeout(resv, DMA_RESV_USAGE_BOOKKEEP, false, HZ) > 0) {
-		/* Which also empties the lists of pages of all CPUs: once. */
-		if (!map->attempts)
-			gntdev_map_wait_left(map);
-		if (!gntdev_map_try_restore(map)) {
-			gntdev_map_finish(map);
-			module_put(THIS_MODULE);
-			return;
-		}
+		gntdev_map_wait_left(map);
+		dma_resv_lock(resv, NULL);
+		done = gntdev_map_try_restore(map);
+		dma_resv_unlock(resv);
+	}
+	if (done) {
+		gntdev_map_finish(map);
+		module_put(THIS_MODULE);
+		return;
 	}
 	delay = msecs_to_jiffies(GNTDEV_MAP_SETTLE_MS) << min(map->attempts++, 10U);
 	queue_delayed_work(gntdev_map_wq, &map->work, min_t(unsigned long, delay, HZ));
 }
 
 /*
- * The last reference to the buffer is gone: nobody can map or import it any
- * more. What devices were told to do with it may take a while, and this may be a
- * task on its way out whose next step, closing the file behind a fence, signals
- * it. So nothing is waited for here.
+ * The last reference to the buffer is gone: nobody can import it any more. What
+ * devices were told to do with it may take a while, and this may be a task on its way
+ * out whose next step, closing the file behind a fence, signals it. So nothing is
+ * waited for here.
  */
 static void gntdev_map_notify(struct dma_buf_release_notifier *notifier,
 			      struct dma_buf *dmabuf)
 {
 	struct gntdev_map *map = container_of(notifier, struct gntdev_map, notifier);
+	bool done = false;
 
-	if (dma_resv_test_signaled(dmabuf->resv, DMA_RESV_USAGE_BOOKKEEP) &&
-	    !gntdev_map_try_restore(map)) {
+	if (dma_resv_trylock(dmabuf->resv)) {
+		done = gntdev_map_try_restore(map);
+		dma_resv_unlock(dmabuf->resv);
+	}
+	if (done) {
 		gntdev_map_finish(map);
 		return;
 	}

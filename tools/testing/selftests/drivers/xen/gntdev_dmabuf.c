@@ -1877,6 +1877,39 @@ TEST_F_TIMEOUT(memfd, pipe_keeps_its_page, SECONDS)
 	close(ends[1]);
 }
 
+/*
+ * Whoever reads a page twice leaves it on a list of its CPU's, with a reference, for as long as
+ * nothing else happens there. That is not to be waited for.
+ */
+TEST_F_TIMEOUT(memfd, read_twice_before_the_end, SECONDS)
+{
+	struct setting *s = &self->s;
+	int timeline = timeline_new(), fence = timeline_fence(timeline, 1), fd = s->buf.fd, i;
+	char page[PAGE];
+	pid_t child;
+
+	ASSERT_LE(0, fence);
+	ASSERT_EQ(0, map_all(s));
+	ASSERT_EQ(0, buf_import(fd, DMA_BUF_SYNC_WRITE, fence));
+	ASSERT_EQ(0, map_release(s->gntdev, fd));
+	child = fork();
+	if (!child) {
+		close_once(&s->buf.fd);
+		usleep(2500000);
+		timeline_advance(timeline, 1);
+		_exit(0);
+	}
+	buf_destroy(&s->buf);
+	/* The first attempt to restore is over: it found the fence. */
+	EXPECT_EQ(ETIMEDOUT, map_wait(s->gntdev, fd, 1500));
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ((ssize_t)PAGE, pread(s->buf.memfd, page, PAGE, 5 * PAGE));
+	EXPECT_EQ(0, map_wait(s->gntdev, fd, SOON));
+	EXPECT_EQ(child, waitpid(child, NULL, 0));
+	close(fence);
+	close(timeline);
+}
+
 struct reader {
 	pthread_t thread;
 	int memfd;
