@@ -683,7 +683,7 @@ static void exporter_fails(struct kunit *test)
 		{ -EINTR, -EINTR },
 		{ -ENOMEM, -ENOMEM },
 		{ -EBUSY, -EBUSY },
-		{ -ENOSYS, -EOPNOTSUPP },
+		{ -ENODEV, -EOPNOTSUPP },
 		{ -EINVAL, -EOPNOTSUPP },
 	};
 	struct map_test *t = test->priv;

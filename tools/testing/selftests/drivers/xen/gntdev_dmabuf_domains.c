@@ -141,7 +141,7 @@ static int vgem(unsigned int pages)
 	return ret;
 }
 
-static int udmabuf(unsigned int pages)
+static int udmabuf_new(unsigned int pages)
 {
 	struct udmabuf_create create = { .size = pages * PAGE };
 	int dev = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), ret = -errno;
@@ -334,7 +334,7 @@ TEST_F_TIMEOUT(domains, seven_steps_on_udmabuf, SECONDS)
 {
 	struct session *s = &self->s;
 
-	make(_metadata, s, 's', true, udmabuf(PEER_PAGES));
+	make(_metadata, s, 's', true, udmabuf_new(PEER_PAGES));
 	seven_steps(_metadata, s);
 }
 

@@ -549,15 +549,20 @@ static inline unsigned int not_zero(const void *view, unsigned int first, unsign
 	return wrong;
 }
 
+/* Numbers and sizes of the ioctls are for ever. */
+_Static_assert(_IOC_NR(IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF) == 15, "ABI");
+_Static_assert(_IOC_SIZE(IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF) == 24, "ABI");
+_Static_assert(_IOC_NR(IOCTL_GNTDEV_DMABUF_MAP_RELEASE) == 16, "ABI");
+_Static_assert(_IOC_SIZE(IOCTL_GNTDEV_DMABUF_MAP_RELEASE) == 8, "ABI");
+_Static_assert(_IOC_NR(IOCTL_GNTDEV_DMABUF_MAP_WAIT_RELEASED) == 17, "ABI");
+_Static_assert(_IOC_SIZE(IOCTL_GNTDEV_DMABUF_MAP_WAIT_RELEASED) == 8, "ABI");
+_Static_assert(_IOC_NR(IOCTL_GNTDEV_DMABUF_MAP_EVENTFD) == 18, "ABI");
+_Static_assert(_IOC_SIZE(IOCTL_GNTDEV_DMABUF_MAP_EVENTFD) == 16, "ABI");
+
 /*
  * The ioctls. They give 0 or the errno as it is, without a sign, so that an expectation that
  * fails shows it plainly.
  */
-_Static_assert(IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF == _IOC(_IOC_NONE, 'G', 15, 24), "ABI");
-_Static_assert(IOCTL_GNTDEV_DMABUF_MAP_RELEASE == _IOC(_IOC_NONE, 'G', 16, 8), "ABI");
-_Static_assert(IOCTL_GNTDEV_DMABUF_MAP_WAIT_RELEASED == _IOC(_IOC_NONE, 'G', 17, 8), "ABI");
-_Static_assert(IOCTL_GNTDEV_DMABUF_MAP_EVENTFD == _IOC(_IOC_NONE, 'G', 18, 16), "ABI");
-
 struct map_args {
 	__u32 flags, count, data_ofs, fd, domid;
 	const __u32 *refs;
