@@ -23,7 +23,7 @@ SUITES = ("kunit", "kselftest", "igt", "stress")
 DMA_BUF = "drivers/dma-buf/dma-buf.o"
 # As the kselftest harness and IGT print it.
 ENOTTY = re.compile(rf"\(-?{errno.ENOTTY}\)|errno: {errno.ENOTTY},")
-REPEATS = 5                 # of boots that an emulator's fault ended, see guest.Boot.stale()
+REPEATS = 5                 # of boots that an emulator's fault ended, see guest.Boot.fault()
 CONTROL_SECONDS = 100       # a program may take on the unpatched kernel, where it may hang for good
 LEAKER = "kmemleak-test.ko"         # the kernel's own module that leaks on purpose
 
@@ -88,11 +88,12 @@ class Session:
             if not boot.error:
                 return None
             done = [item.name for item in rest if item.name in boot.status]
-            if not boot.running:
-                return boot.error       # not any test's doing: going on would not help
-            if boot.stale() and repeats:
+            fault = boot.fault()
+            if fault and repeats:
                 repeats -= 1
-                steps.say(f"the emulator ran a breakpoint that memory does not hold; {boot.running} is run again")
+                steps.say(f"note: the emulated machine's doing, so the guest is started again: {fault.splitlines()[0]}")
+            elif not boot.running:
+                return boot.error       # not any test's doing: going on would not help
             else:
                 self.down[boot.running] = cause(boot) or boot.error
                 ended(boot, boot.running)

@@ -134,8 +134,8 @@ def test_code_where_nobody_looks(tmp_path, recorded):
     assert "drivers/other/x.o" in recorded.all[0].reason
 
 
-@pytest.mark.parametrize("stale,runs", [(None, [3, 1]), ("int3", [3, 2, 2, 2, 2, 2, 1])])
-def test_what_the_emulator_did_is_run_again(tmp_path, monkeypatch, stale, runs):
+@pytest.mark.parametrize("fault,runs", [(None, [3, 1]), ("int3", [3, 2, 2, 2, 2, 2, 1])])
+def test_what_the_emulator_did_is_run_again(tmp_path, monkeypatch, fault, runs):
     """Not for ever."""
     machine, seen, down = session(tmp_path, "one", "two", "three"), [], "kselftest.two"
 
@@ -144,9 +144,24 @@ def test_what_the_emulator_did_is_run_again(tmp_path, monkeypatch, stale, runs):
         done = items[:items.index(down)] if down in items else items
         seen.append(len(items))
         return SimpleNamespace(dir=tmp_path, status=dict.fromkeys(done, 0), error="it stopped" if down in items else None,
-                               running=down if down in items else None, stale=lambda: stale, splats=lambda: [])
+                               running=down if down in items else None, fault=lambda: fault, splats=lambda: [])
 
     ended = []
     monkeypatch.setattr(machine, "boot", run)
     assert machine.run(["kselftest"], lambda _, item: ended.append(item)) is None
     assert (seen, ended, list(machine.down)) == (runs, [down], [down])
+
+
+@pytest.mark.parametrize("fault,starts,error", [(None, 1, "it stopped"), ("early", 2, None)])
+def test_a_guest_that_does_not_come_up(tmp_path, monkeypatch, fault, starts, error):
+    machine, boots_ = session(tmp_path, "one"), []
+
+    def run(name, files, plan, ended):
+        boots_.append(name)
+        failed = len(boots_) == 1
+        return SimpleNamespace(dir=tmp_path, status={}, error="it stopped" if failed else None, running=None,
+                               fault=lambda: fault if failed else None, splats=lambda: [])
+
+    monkeypatch.setattr(machine, "boot", run)
+    assert machine.run(["kselftest"], None) == error
+    assert len(boots_) == starts

@@ -147,8 +147,17 @@ DIED = """[   33.1] guest: START one
 def test_a_breakpoint_that_memory_does_not_hold(tmp_path, oops, before, emulated, stale):
     (tmp_path / "console.log").write_text("[   30.0] WARNING: before\n" + DIED.format(oops=oops, before=before))
     boot = Boot(tmp_path, emulated=emulated)
-    assert bool(boot.stale()) == stale
+    assert bool(boot.fault()) == stale
     assert [item for item, _ in boot.splats()] == [None] + ([] if stale else ["one", "one"])
+
+
+@pytest.mark.parametrize("start, emulated, fault", [("", True, True), ("", False, False), ("guest: START one", True, False)])
+def test_a_timer_that_comes_too_early(tmp_path, start, emulated, fault):
+    (tmp_path / "console.log").write_text(
+        f"[    0.01] APIC: Switch to symmetric I/O mode setup\n{start}\n=====\n"
+        "[    0.02] BUG: KASAN: null-ptr-deref in mask_ioapic_irq+0x3b/0x130\n[    0.02] Kernel panic\n")
+    boot = Boot(tmp_path, emulated=emulated)
+    assert bool(boot.fault()) == fault and len(boot.splats()) == (0 if fault else 2)
 
 
 def test_a_plan_that_the_guest_would_misread(tmp_path):
