@@ -156,8 +156,7 @@ static int udmabuf_new(unsigned int pages)
 			ret = -errno;
 		close(dev);
 	}
-	if (memfd >= 0)
-		close(memfd);
+	/* Open it stays: from 6.12 on a udmabuf is busy for gntdev when its memfd is closed. */
 	return ret;
 }
 
