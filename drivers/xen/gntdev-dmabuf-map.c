@@ -1349,7 +1349,9 @@ static int gntdev_map_wait_released(struct gntdev_map_priv *priv, u32 fd, u32 ms
 	}
 	while ((map = gntdev_map_next_pending(priv, fd, &ended))) {
 		mutex_unlock(&priv->lock);
-		left = wait_for_completion_interruptible_timeout(&map->done, left);
+		/* Even with no time it would wait for a tick. */
+		left = left ? wait_for_completion_interruptible_timeout(&map->done, left) :
+			      completion_done(&map->done);
 		/* Another waiter may take it off the list: remember it here. */
 		if (left > 0 && result != -EIO)
 			result = map->result;
