@@ -44,6 +44,7 @@ SPLAT = re.compile(r"""
 """, re.VERBOSE)
 # Xen of itself, whatever the kernel.
 HARMLESS = "PVH is an experimental mode"
+# See Boot.fault().
 EARLY = re.compile(r"[^\n]*BUG: KASAN: null-ptr-deref in mask_ioapic_irq")
 # A kernel that dies of a breakpoint shows the code around it, and marks the byte behind it.
 INT3 = re.compile(r"[^\n]*int3: 0000 \[#1\].*?Code:[0-9a-f ]* ([0-9a-f]{2}) <[0-9a-f]{2}>", re.DOTALL)

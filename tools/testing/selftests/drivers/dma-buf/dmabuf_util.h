@@ -39,23 +39,33 @@
 
 #define BUF_SIZE 65536
 
-static inline int buf_udmabuf(void)
+/* Also gives the @memfd below it, or -1. It is the caller's to close, also on failure. */
+static inline int udmabuf_new(size_t size, int *memfd)
 {
-	struct udmabuf_create create = { .size = BUF_SIZE };
-	int dev, memfd, buf = -1;
+	struct udmabuf_create create = { .size = size };
+	int dev, buf = -1;
 
+	*memfd = -1;
 	dev = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
 	if (dev < 0)
 		return -1;
-	memfd = syscall(__NR_memfd_create, "dmabuf-test", MFD_ALLOW_SEALING);
-	if (memfd >= 0) {
-		create.memfd = memfd;
-		if (!ftruncate(memfd, BUF_SIZE) &&
-		    !fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK))
+	*memfd = syscall(__NR_memfd_create, "dmabuf-test", MFD_ALLOW_SEALING);
+	if (*memfd >= 0) {
+		create.memfd = *memfd;
+		if (!ftruncate(*memfd, size) &&
+		    !fcntl(*memfd, F_ADD_SEALS, F_SEAL_SHRINK))
 			buf = ioctl(dev, UDMABUF_CREATE, &create);
-		close(memfd);
 	}
 	close(dev);
+	return buf;
+}
+
+static inline int buf_udmabuf(void)
+{
+	int memfd, buf = udmabuf_new(BUF_SIZE, &memfd);
+
+	if (memfd >= 0)
+		close(memfd);
 	return buf;
 }
 
