@@ -8,6 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 
+import config
 import gitcmd
 import tree
 import weave
@@ -41,15 +42,10 @@ def am(queue, kdir):
 
 
 def find_kernel(queue, kdir):
-    try:
-        makefile = (kdir / "Makefile").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        makefile = ""
-    values = dict(re.findall(r"^(VERSION|PATCHLEVEL)\s*=\s*(\d+)\s*$", makefile, re.MULTILINE))
-    if len(values) != 2 or not (kdir / "Kbuild").exists():
+    name, _ = config.release(kdir / "Makefile")
+    if not name or not (kdir / "Kbuild").exists():
         raise Failure(f"{kdir} is not the top of a kernel tree (no Makefile with VERSION and PATCHLEVEL); "
                       f"set KDIR to one")
-    name = f"{values['VERSION']}.{values['PATCHLEVEL']}"
     for kernel in queue.kernels:
         if kernel.name == name:
             return kernel
@@ -125,13 +121,12 @@ def rehearse(queue, kernel, git, head, patches):
         own = gitcmd.own(git.directory, queue)
         dry = Git(git.directory, {**own.env, "GIT_OBJECT_DIRECTORY": scratch,
                                   "GIT_ALTERNATE_OBJECT_DIRECTORIES": git.git_path("objects")}, own.options)
-        try:
-            _, notes = tree.stack(dry, head, kernel, patches, queue, tolerant=True)
-        except tree.Conflict as conflict:
-            raise Failure(f"the queue does not apply to {git.directory}, which was not changed. The tree differs "
-                          f"there from the {kernel.name} the queue was made for ({kernel.version}).\n"
-                          f"{conflict}") from conflict
-    for text in notes:
+        done = tree.stack(dry, head, kernel, patches, queue)
+    if not done.whole:
+        raise Failure(f"the queue does not apply to {git.directory}, which was not changed: that is Linux "
+                      f"{config.release(git.directory / 'Makefile')[1]}, the queue was made for {kernel.version}.\n"
+                      f"{done.refused()}")
+    for text in done.offsets:
         note(text)
 
 

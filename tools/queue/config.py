@@ -25,12 +25,15 @@ SHIPPED = ("drivers", "fs", "include", "mm", "Documentation", "samples", "script
 
 @dataclass(frozen=True)
 class Kernel:
-    """One supported kernel; `name` is its series ("5.10"), `version` the tested Debian version."""
+    """One supported kernel; `name` is its series ("5.10"), `version` the tested Debian version.
+
+    Other versions of the `package` may be in any of the `suites`.
+    """
 
     name: str
     version: str
     package: str
-    suite: str
+    suites: tuple
     build: Path
     out: Path
 
@@ -60,7 +63,6 @@ class Queue:
     kernels: tuple
     identity: str
     date: str
-    tools: dict
 
     @property
     def series(self):
@@ -88,12 +90,29 @@ def load(root=ROOT, table=TABLE):
         if not re.fullmatch(r"\d+\.\d+", entry["name"]):
             raise Failure(f"{table}: a kernel's name is VERSION.PATCHLEVEL, not {entry['name']!r}")
         kernels.append(Kernel(build=root / "build" / entry["name"], out=root / "out" / entry["name"],
-                              **{key: entry[key] for key in ("name", "version", "package", "suite")}))
+                              suites=tuple(entry["suites"]), **{key: entry[key] for key in ("name", "version", "package")}))
     order = [tuple(map(int, kernel.name.split("."))) for kernel in kernels]
     if order != sorted(set(order)):
         raise Failure(f"{table}: list each kernel once, oldest first")
     return Queue(root=root, build=root / "build", out=root / "out", kernels=tuple(kernels),
-                 identity=data["queue"]["identity"], date=data["queue"]["date"], tools=data["tools"])
+                 identity=data["queue"]["identity"], date=data["queue"]["date"])
+
+
+def parse_release(makefile):
+    """("5.10", "5.10.259") by the text of a kernel's top Makefile; ("", "") if it is none."""
+    values = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL)\s*=\s*(\d+)\s*$", makefile, re.MULTILINE))
+    if not {"VERSION", "PATCHLEVEL"} <= set(values):
+        return "", ""
+    name = f"{values['VERSION']}.{values['PATCHLEVEL']}"
+    return name, f"{name}.{values.get('SUBLEVEL', '0')}"
+
+
+def release(makefile):
+    """The same of the file at that path, which need not exist."""
+    try:
+        return parse_release(makefile.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return "", ""
 
 
 @cache
@@ -112,6 +131,6 @@ def kernel(name):
 
 def __getattr__(name):
     # Read on first use: a broken table is then an error message of the command, not of the import.
-    if name in ("IDENTITY", "DATE", "TOOLS"):
+    if name in ("IDENTITY", "DATE"):
         return getattr(queue(), name.lower())
     raise AttributeError(name)

@@ -11,6 +11,7 @@ Where the mirror is, is the machine's business: it is read from its own apt conf
 
 import gzip
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,8 @@ IGT_SUITE = "forky"         # the first suite that has IGT 2.5 and its tests
 SPARSE_SUITE = "forky"      # older ones silently check nothing on a new kernel
 CLANG = "clang-19"          # 7.3 refuses those before 17
 CLANG_SUITE = "bookworm"
+# What apt says of a suite that the mirror does not have; of a network that does not work it says something else.
+NO_RELEASE = re.compile(r"E: The repository '\S+ (\S+) Release' (?:does not have|no longer has) a Release file")
 XEN = "xen-hypervisor-4.17"
 XEN_SUITE = "bookworm"
 # What a guest on arm64 runs, and what its programs are linked with.
@@ -100,9 +103,13 @@ def sites():
 
 
 def suites():
-    wanted = [kernel.suite for kernel in config.kernels()]
-    wanted += [config.TOOLS["suite"], IGT_SUITE, SPARSE_SUITE, CLANG_SUITE, XEN_SUITE, codename()]
+    wanted = [suite for kernel in config.kernels() for suite in kernel.suites]
+    wanted += [IGT_SUITE, SPARSE_SUITE, CLANG_SUITE, XEN_SUITE, codename()]
     return sorted(set(wanted))
+
+
+class Gone(Failure):
+    """A package that a suite lists, and whose file the mirror has removed."""
 
 
 class Apt:
@@ -113,8 +120,9 @@ class Apt:
         self.suites = suites
         self.dir = config.BUILD / name
         self.conf = self.dir / "apt.conf"
-        self.log = config.BUILD / "log" / "apt.log"
+        self.log = config.BUILD / "log" / f"{name}.log"
         self.fresh = False
+        self.left = set()
 
     def sources(self):
         main, security = sites()
@@ -151,43 +159,80 @@ APT::Architectures {{ "{self.architecture}"; }};
 APT::Install-Recommends "false";
 APT::Sandbox::User "root";
 ''', encoding="utf-8")
-        with steps.step(f"reading the package lists of other suites, {self.architecture}"):
-            self.run("apt-get", "update", "--error-on=any")
+        self.left = self.update()
         self.fresh = True
 
-    def run(self, *cmd, cwd=None):
-        return steps.run(cmd, cwd=cwd, env={"APT_CONFIG": self.conf}, log=self.log,
-                         what="getting packages")
+    def update(self):
+        """Read the package lists; returns the suites that have left the mirror, which must not take the others with them."""
+        status, stdout, stderr = steps.attempt(["apt-get", "update", "--error-on=any"], env={"APT_CONFIG": self.conf, "LC_ALL": "C"})
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.write_text(stdout + stderr, encoding="utf-8", errors="replace")
+        errors = [line for line in stderr.splitlines() if line.startswith("E:")]
+        left = {match[1] for line in errors for match in [NO_RELEASE.match(line)] if match}
+        if (status and not errors) or len(left) < len(errors) or left >= set(self.suites()):
+            raise Failure("\n".join([f"reading the package lists failed, see {self.log}:", *errors]))
+        for suite in left:      # lists of an earlier time are stale
+            for stale in (self.dir / "lists").glob(f"*_dists_{suite}_*"):
+                stale.unlink()
+        return left
+
+    def gone(self, suite):
+        """Whether the mirror does not have @suite, or no longer."""
+        self.setup()
+        return suite in self.left
 
     def read(self, *cmd):
         return steps.run(cmd, env={"APT_CONFIG": self.conf}, what="asking apt")
 
-    def versions(self, packages, suite):
-        """{package: its newest version in @suite}."""
+    def listed(self, packages):
+        """(package, version, suite) of each of @packages in any suite, a package's newest version first."""
         self.setup()
-        found = {}
+        found = []
         for line in self.read("apt-cache", "madison", *packages).splitlines():
             name, version, source = (field.strip() for field in line.split("|"))
-            if f" {suite}/" in source:
-                found.setdefault(name, version)     # the newest is listed first
+            found.append((name, version, re.search(r" (\S+)/main ", source)[1]))
+        return found
+
+    def versions(self, packages, suite):
+        """{package: its newest version in @suite}."""
+        found = {}
+        for name, version, where in self.listed(packages):
+            if where == suite:
+                found.setdefault(name, version)
         missing = sorted(set(packages) - set(found))
         if missing:
-            raise Failure(f"{suite} has no package {' '.join(missing)}; does kernels.toml still name "
-                          "the right suite?")
+            why = "has left this machine's mirror" if self.gone(suite) else "does not have them"
+            raise Failure(f"no {' '.join(missing)}: the suite {suite} {why}; see {self.log}")
         return found
 
     def fetch(self, packages, suite, dest):
         """Download @packages of @suite and unpack them into the new directory @dest."""
-        wanted = [f"{package}={version}" for package, version in self.versions(packages, suite).items()]
+        return self.unpack(self.versions(packages, suite), dest)
+
+    def download(self, versions, place):
+        """The files of the packages {name: version}, in the new directory @place."""
+        self.setup()
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        wanted = [f"{name}={version}" for name, version in versions.items()]
+        status, stdout, stderr = steps.attempt(["apt-get", "download", *wanted], cwd=place,
+                                               env={"APT_CONFIG": self.conf, "LC_ALL": "C"})
+        with open(self.log, "a", encoding="utf-8", errors="replace") as log:
+            log.write(f"$ apt-get download {' '.join(wanted)}\n{stdout}{stderr}")
+        if status and re.search(r"^E: Failed to fetch .* 404 ", stderr, re.MULTILINE):
+            raise Gone(f"{' '.join(wanted)} is listed, but the mirror no longer has the file")
+        if status:
+            raise Failure(f"downloading {' '.join(wanted)} failed, see {self.log}:\n{stderr.strip()}")
+        return sorted(place.iterdir())
+
+    def unpack(self, versions, dest):
+        """Download the packages {name: version} and unpack them into the new directory @dest."""
         debs = self.dir / "debs" / dest.name
-        shutil.rmtree(debs, ignore_errors=True)
-        debs.mkdir(parents=True)
-        self.run("apt-get", "download", *wanted, cwd=debs)
         # Appears under its name only when complete, so that an interrupted run starts over.
         part = dest.with_name(dest.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        for deb in sorted(debs.iterdir()):
+        for deb in self.download(versions, debs):
             steps.run(["dpkg-deb", "-x", deb, part], what=f"unpacking {deb.name}")
         shutil.rmtree(dest, ignore_errors=True)
         part.rename(dest)
@@ -217,8 +262,30 @@ def closure(packages, suite):
 
 
 @steps.serial
-def newest(package, suite):
-    return APT.versions([package], suite)[package]
+def listed(packages):
+    return APT.listed(packages)
+
+
+@steps.serial
+def names(pattern):
+    """Packages of any suite whose name fits the regular expression."""
+    APT.setup()
+    return sorted({line.split()[0] for line in APT.read("apt-cache", "search", "--names-only", pattern).splitlines()})
+
+
+@steps.serial
+def unpack(versions, dest):
+    return APT.unpack(versions, Path(dest))
+
+
+@steps.serial
+def download(versions, place):
+    return APT.download(versions, Path(place))
+
+
+@steps.serial
+def gone(suite):
+    return APT.gone(suite)
 
 
 @steps.serial

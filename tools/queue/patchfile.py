@@ -8,10 +8,11 @@
     Upstream: v5.15 9d38814d1e34        or `Upstream: no, WHY`
     New: drivers/dma-buf/file.c         a new file that this patch carries, kept at that path
     Inserts: MAINTAINERS                see insertion() in weave.py
+    Needs: drivers/dma-buf/fix.patch    an earlier patch without which this one is not safe, see needs.py
     ---
     diff --git a/... b/...              edits to files that the kernel has
 
-`New:` and `Inserts:` are for the queue and do not reach the commit's message. A variant holds only
+`New:`, `Inserts:` and `Needs:` are for the queue and do not reach the commit's message. A variant holds only
 diffs: each takes the place of the shared diff of the same file on that kernel, or, for a new file,
 edits it. Lines above them say more:
 
@@ -53,6 +54,7 @@ class Patch:
     body: str                   # the message with its trailers, without a newline at its end
     new: list = field(default_factory=list)
     inserts: list = field(default_factory=list)
+    needs: list = field(default_factory=list)
     diffs: dict = field(default_factory=dict)       # path: FileDiff
     variants: dict = field(default_factory=dict)    # kernel's name: Variant
 
@@ -153,18 +155,18 @@ def parse(text, name):
         lines.pop()
 
     start = len(lines) - lines[::-1].index("")      # of the last paragraph
-    metadata = {"New": [], "Inserts": []}
+    metadata = {"New": [], "Inserts": [], "Needs": []}
     kept = []
     for number, line in enumerate(lines):
-        match = re.fullmatch(rf"(New|Inserts): ({udiff.PATH})", line)
+        match = re.fullmatch(rf"({'|'.join(metadata)}): ({udiff.PATH})", line)
         if match and number < start:
             fail(number, f"`{match[1]}:` belongs to the trailers, in the last paragraph")
         if match:
             metadata[match[1]].append(match[2])
         else:
             kept.append(line)
-    return Patch(name, subject, "\n".join(kept[2:]).rstrip("\n"), metadata["New"],
-                 metadata["Inserts"], udiff.parse(tail, name, first=len(head[1:].split("\n")) + 2))
+    return Patch(name, subject, "\n".join(kept[2:]).rstrip("\n"), metadata["New"], metadata["Inserts"],
+                 metadata["Needs"], udiff.parse(tail, name, first=len(head[1:].split("\n")) + 2))
 
 
 def parse_variant(text, name):
@@ -197,7 +199,8 @@ def take_line(variant, line, where):
 
 def unparse(patch):
     """The bytes of NAME.patch."""
-    metadata = [f"New: {path}" for path in patch.new] + [f"Inserts: {path}" for path in patch.inserts]
+    metadata = [f"{key}: {path}" for key, paths in (("New", patch.new), ("Inserts", patch.inserts), ("Needs", patch.needs))
+                for path in paths]
     text = f"Subject: {patch.subject}\n\n{patch.body}\n"
     if metadata:
         trailers = all(map(TRAILER.fullmatch, patch.body.split("\n\n")[-1].split("\n")))

@@ -16,6 +16,7 @@ import gitcmd
 import gitdiff
 import patchfile
 import series
+import source
 import tree
 import udiff
 import weave
@@ -39,7 +40,11 @@ def refresh(queue, kernel):
     """Write build/KERNEL/tree back; returns the paths, in the repository, that changed."""
     git = gitcmd.own(kernel.tree, queue)
     base = check_tree(git, kernel)
-    entries = series.select(series.load(queue), kernel)
+    subjects = fold.subjects(git, base)
+    # One that was left out is in the tree if the user has added it by hand.
+    left = {path: why for path, why in tree.recorded(git)[1].items()
+            if not any(entry.patch.path == path and entry.patch.subject in subjects for entry in series.load(queue))}
+    entries = [entry for entry in series.select(series.load(queue), kernel) if entry.patch.path not in left]
     check_untouched(queue, kernel, git, entries)
     match(kernel, entries, [subject for subject in fold.subjects(git, base) if not fold.SQUASHED.match(subject)])
     with step(f"taking back {kernel.tree}"):
@@ -50,20 +55,22 @@ def refresh(queue, kernel):
             for entry, commit in zip(entries, commits):
                 take(plan, git, entry, commit)
             with plan.written():
-                patches = verify(queue, kernel, git, base)
+                done = verify(queue, kernel, git, base, left)
         except BaseException:
             undo()
             raise
-        tree.record(git, kernel, queue, patches, git.commit("HEAD"))
+        tree.record(git, kernel, queue, replace(done, tip=git.commit("HEAD"), left=left))
     for text in plan.notes:
         note(text)
     for path in plan.changed:
         say(f"    {path}")
     if not plan.changed:
         say("    nothing to change: the queue gives this tree already")
-    version = tree.debian_version(queue, kernel)
-    if plan.changed and version not in ("", kernel.version):
+    package, version = source.recorded(queue, kernel, kernel.tree)
+    if plan.changed and package == kernel.package and version != kernel.version:
         note(f"the line numbers are those of {version} now: update the version in kernels.toml")
+    for path, why in left.items():
+        note(f"not in the tree, and so as it was: {tree.named(path, why).splitlines()[0]}")
     check_others(queue, kernel)
     return plan.changed
 
@@ -89,7 +96,7 @@ def check_tree(git, kernel):
 
 def check_untouched(queue, kernel, git, entries):
     """Refuse if patches were edited here since the tree was made: refresh would undo that."""
-    state = tree.recorded(git)
+    state = tree.recorded(git)[0]
     edited = [entry.patch.path for entry in entries if entry.patch.path in state
               and state[entry.patch.path] != tree.fingerprint(queue, kernel, entry.patch)]
     if edited:
@@ -189,7 +196,7 @@ def take(plan, git, entry, commit):
                       f"reword it by git rebase -i")
     changes = read_changes(git, commit, old)
     created = [path for path in changes if changes[path].status == "A"]
-    new = Patch(old.path, subject, body.strip("\n"), inserts=list(old.inserts),
+    new = Patch(old.path, subject, body.strip("\n"), inserts=list(old.inserts), needs=list(old.needs),
                 variants={key: Variant(dict(variant.diffs), list(variant.without), dict(variant.at))
                           for key, variant in old.variants.items()})
     new.new = [path for path in old.new if path in created or name != entry.newest]
@@ -380,17 +387,19 @@ def plan_patch(plan, old, new):
             plan.put(new.variant_path(name), patchfile.unparse_variant(variant))
 
 
-def verify(queue, kernel, git, base):
-    """Weave what is written and compare with the tree, commit by commit."""
-    patches = weave.woven(queue, kernel)
-    tip, _ = tree.stack(git, base, kernel, patches, queue)
+def verify(queue, kernel, git, base, left):
+    """Weave what is written, without what was @left out, and compare with the tree, commit by commit; returns the Stack."""
+    done = tree.stack(git, base, kernel, [woven for woven in weave.woven(queue, kernel) if woven.patch.path not in left], queue)
     form = "%H%x01%T%n%B"
-    for woven, made, commit in zip(patches, fold.log(git, base, tip, form), fold.log(git, base, "HEAD", form)):
-        (ours, wanted), (theirs, found) = (text.rstrip("\n").split("\x01") for text in (made, commit))
+    made, commits = fold.log(git, base, done.tip, form), fold.log(git, base, "HEAD", form)
+    if len(made) != len(commits):
+        raise Failure(f"{done.refused()}\nNothing was changed.")
+    for woven, ours, theirs in zip(done.applied, made, commits):
+        (ours, wanted), (theirs, found) = (text.rstrip("\n").split("\x01") for text in (ours, theirs))
         if wanted != found:
             raise Failure(f"{woven.patch.path}: weaving it does not give the commit back (compare {ours[:12]} "
                           f"with {theirs[:12]} in {git.directory}); nothing was changed")
-    return patches
+    return done
 
 
 def check_others(queue, kernel):

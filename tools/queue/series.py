@@ -90,8 +90,13 @@ def check(entries):
             if path in carriers:
                 raise Failure(f"{patch.path}: {path} is carried by {carriers[path]} already")
             carriers[path] = patch.path
+    earlier = set()
     for entry in entries:
         patch = entry.patch
+        for path in patch.needs:
+            if path not in earlier:
+                raise Failure(f"{patch.path}: `Needs: {path}`, which is no patch before it in series")
+        earlier.add(patch.path)
         files = {patch.path: patch.diffs}
         files.update((patch.variant_path(name), variant.diffs) for name, variant in patch.variants.items())
         for where, diffs in files.items():

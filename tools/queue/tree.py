@@ -10,11 +10,14 @@ import hashlib
 import json
 import re
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import gitcmd
+import needs
+import source
 import weave
-from steps import Failure, encode, note, step
+from steps import Failure, encode, note, say, step
 
 MADE = "refs/queue/made"        # the commit that the repository is known to reproduce
 
@@ -23,33 +26,61 @@ class Conflict(Failure):
     """A patch that does not apply."""
 
 
-def make(queue, kernel, force=False, loose=False):
-    """Make or update build/KERNEL/tree from build/KERNEL/pristine; returns its path.
+@dataclass
+class Stack:
+    """Patches that were committed one on the other: the last commit, the patches that were left out, and offsets."""
 
-    Refuses to touch a tree with edits that were not refreshed, unless @force. An offset is an error
-    unless @loose, or the pristine tree is another Debian version than the pinned one.
+    tip: str
+    applied: list = field(default_factory=list)     # Woven
+    offsets: list = field(default_factory=list)     # messages
+    left: dict = field(default_factory=dict)        # path of a patch that was left out -> why
+    there: list = field(default_factory=list)       # paths of those that the source has already
+
+    @property
+    def whole(self):
+        return not self.left and not self.there
+
+    def refused(self):
+        """All that did not apply, in one message."""
+        number = len(self.left) + len(self.there)
+        return "\n".join([f"{number} of {number + len(self.applied)} patches do not apply:",
+                          *(named(path, why) for path, why in self.left.items()),
+                          *(f"{path}: the tree has this already" for path in self.there)])
+
+
+def named(path, why):
+    """@why a patch does not apply, with its @path in front."""
+    return why if why.startswith(f"{path}: ") else f"{path}: {why}"
+
+
+def make(queue, kernel, force=False, loose=False):
+    """Make or update build/KERNEL/tree from build/KERNEL/pristine.
+
+    Refuses to touch a tree with edits that were not refreshed, unless @force. On the tested source a patch that
+    does not apply is an error, and so is an offset, unless @loose. On another one such a patch is left out, and
+    what needs it, but not what needs a patch that the source has already. Returns the Stack.
     """
     patches = weave.woven(queue, kernel)
-    tolerant = loose
-    version = debian_version(queue, kernel)
-    if version and version != kernel.version:
-        note(f"the source is {version}, the patches were made for {kernel.version}: offsets are notes")
-        tolerant = True
-    return update(queue, kernel, kernel.tree, "queue", patches, force, tolerant)
+    tested = source.is_tested(queue, kernel)
+    return update(queue, kernel, kernel.tree, "queue", patches, force=force, offsets=loose or not tested, partly=not tested)
+
+
+def tell(queue, kernel, done):
+    """Say what make() has left out."""
+    version = source.recorded(queue, kernel)[1]
+    for path in done.there:
+        note(f"{path}: {kernel.name} {version} has this already")
+    if done.left:
+        say(f"\n{kernel.name}: left out, because they were made for {kernel.version} and do not apply to {version}:")
+        for path, why in done.left.items():
+            say("    " + named(path, why).splitlines()[0])
 
 
 def make_control(queue, kernel, force=False):
     """Make or update build/KERNEL/control: the unpatched kernel and the test-only patches."""
     # Their line numbers were taken with the patches before them: offsets are to be expected.
-    return update(queue, kernel, kernel.control, "control", weave.woven(queue, kernel, control=True),
-                  force, tolerant=True, quiet=True)
-
-
-def debian_version(queue, kernel):
-    """The Debian version that the message of the commit `base` names, or ""."""
-    message = pristine(queue, kernel).line("log", "-1", "--format=%B", "base")
-    match = re.search(r"(?<![\w.])\d+\.\d+\.\d+-[\w.+~]+", message)
-    return match[0] if match else ""
+    update(queue, kernel, kernel.control, "control", weave.woven(queue, kernel, control=True), force=force,
+           offsets=True, partly=not source.is_tested(queue, kernel), quiet=True)
 
 
 def pristine(queue, kernel):
@@ -60,40 +91,47 @@ def pristine(queue, kernel):
     return git
 
 
-def update(queue, kernel, path, branch, patches, force, tolerant, quiet=False):
-    source = pristine(queue, kernel)
+def update(queue, kernel, path, branch, patches, *, force, offsets, partly, quiet=False):
+    """Make @path what @patches give; with @offsets they may move, with @partly be left out. Returns the Stack."""
+    unpatched = pristine(queue, kernel)
     with step(f"{path}: {kernel.package} and {len(patches)} patches"):
         git = gitcmd.own(path, queue)
         if not path.exists():
-            clone(queue, source, path)
+            clone(queue, unpatched, path)
         elif git.attempt("rev-parse", "--show-prefix")[:2] != (0, "\n"):
             raise Failure(f"{path} is not a git tree; remove it")
         elif not force:
             refuse_to_lose_work(git, kernel, path, branch)
-        base = source.commit("refs/tags/base")
+        base = unpatched.commit("refs/tags/base")
         if git.commit("refs/tags/base") != base:
             git("fetch", "--quiet", "--no-tags", kernel.pristine, "+refs/tags/base:refs/tags/base")
-        tip, notes = stack(git, base, kernel, patches, queue, tolerant)
-        for text in notes if not quiet else ():
+        done = stack(git, base, kernel, patches, queue)
+        if not done.whole and not partly:
+            raise Conflict(done.refused())
+        if done.offsets and not offsets:
+            raise Conflict("\n".join(done.offsets) + "\n" + moved_advice(kernel))
+        for text in done.offsets if not quiet else ():
             note(text)
         at = git.attempt("symbolic-ref", "-q", "HEAD")[1].strip()
-        if git.commit("HEAD") != tip or at != f"refs/heads/{branch}" or (force and dirty(git)):
-            move(git, branch, tip, force)
-        record(git, kernel, queue, patches, tip)
-    return path
+        if git.commit("HEAD") != done.tip or at != f"refs/heads/{branch}" or (force and dirty(git)):
+            move(git, branch, done.tip, force)
+        record(git, kernel, queue, done)
+    return done
 
 
-def record(git, kernel, queue, patches, tip):
-    """Remember that @tip is what the queue gives, and from which state of each patch."""
-    state = {woven.patch.path: fingerprint(queue, kernel, woven.patch) for woven in patches}
+def record(git, kernel, queue, done):
+    """Remember that @done, a Stack, is what the queue gives, and from which state of each patch."""
+    state = {"applied": {woven.patch.path: fingerprint(queue, kernel, woven.patch) for woven in done.applied},
+             "left": {**done.left, **dict.fromkeys(done.there, "the source has this already")}}
     Path(git.git_path("queue.json")).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    git("update-ref", MADE, tip)
+    git("update-ref", MADE, done.tip)
 
 
 def recorded(git):
-    """What record() remembered: fingerprints by the patch's path."""
+    """What record() remembered: (fingerprints by the patch's path, what was left out and why)."""
     file = Path(git.git_path("queue.json"))
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    state = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return state.get("applied", {}), state.get("left", {})
 
 
 def fingerprint(queue, kernel, patch):
@@ -151,27 +189,42 @@ def move(git, branch, tip, force):
         git("checkout", "--quiet", "-B", branch, tip)
 
 
-def stack(git, base, kernel, patches, queue, tolerant=False):
-    """Commit @patches on top of @base, without touching the work tree, refs or index.
+def stack(git, base, kernel, patches, queue):
+    """Commit @patches on top of @base, without touching the work tree, refs or index; returns a Stack.
 
-    Returns the last commit and a list of notes. Raises Conflict, which says which patch, file and
-    hunk, and what to do.
+    What does not apply is left out, with what needs it, and the reason says which file and hunk, and what to do.
     """
-    notes = []
-    tip = base
+    done = Stack(base)
+    needed = None
     with tempfile.TemporaryDirectory(prefix="queue-") as scratch:
         index = {"GIT_INDEX_FILE": f"{scratch}/index"}
         git("read-tree", base, env=index)
         for number, woven in enumerate(patches, 1):
-            offsets = apply(git, index, kernel, woven)
-            if offsets and not tolerant:
-                raise Conflict("\n".join(offsets) + "\n" + moved_advice(kernel))
-            notes += offsets
+            if done.left:
+                needed = needed or needs.of(queue, kernel, patches)
+                missing = sorted(needed[woven.patch.path] & set(done.left))
+                if missing:
+                    done.left[woven.patch.path] = f"needs {' and '.join(missing)}"
+                    continue
+            try:
+                done.offsets += apply(git, index, kernel, woven)
+            except Conflict as conflict:
+                if has(git, index, woven):
+                    done.there.append(woven.patch.path)
+                else:
+                    done.left[woven.patch.path] = str(conflict)
+                continue
+            done.applied.append(woven)
             date = weave.date(queue, number)
-            tip = git("commit-tree", git("write-tree", env=index).strip(), "-p", tip,
-                      input=woven.patch.message,
-                      env={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}).strip()
-    return tip, notes
+            done.tip = git("commit-tree", git("write-tree", env=index).strip(), "-p", done.tip,
+                           input=woven.patch.message,
+                           env={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}).strip()
+    return done
+
+
+def has(git, index, woven):
+    """Whether what @woven does is in the index already."""
+    return git.attempt("apply", "--cached", "--reverse", "--check", "-", input=woven.data, env=index)[0] == 0
 
 
 def moved_advice(kernel):

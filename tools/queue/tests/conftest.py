@@ -20,20 +20,16 @@ TABLE = """
 [queue]
 identity = "The Toy <toy@example.org>"
 date = "Sat, 21 Nov 2026 00:00:00 +0000"
-[tools]
-package = "linux-source-6.1"
-version = "6.1.7-1"
-suite = "new"
 [[kernel]]
 name = "5.10"
 version = "5.10.9-1"
 package = "linux-source-5.10"
-suite = "old"
+suites = ["old"]
 [[kernel]]
 name = "6.1"
 version = "6.1.7-1"
 package = "linux-source-6.1"
-suite = "new"
+suites = ["new"]
 """
 
 A_C = "".join(f"int a{n}(void)\n{{\n\treturn {n};\n}}\n\n" for n in range(1, 13))

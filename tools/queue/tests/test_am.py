@@ -157,6 +157,13 @@ def test_a_conflict(toy, user):
                        r"a-fix.patch: hunk 2 of drivers/dma-buf/a.c \(line 35\)")
 
 
+def test_each_conflict_is_named(toy, user):
+    commit(user, "drivers/dma-buf/a.c", A_C.replace("return 8;", "return 7;").replace("return 12;", "return 13;"))
+    commit(user, "Makefile", "VERSION = 5\nPATCHLEVEL = 10\nSUBLEVEL = 4\n")
+    refused(toy, user, r"that is Linux 5.10.4, the queue was made for 5.10.9-1.\n2 of 6 patches do not apply:\n"
+                       r"(.|\n)*a-fix.patch: hunk 2(.|\n)*tests.patch: hunk 1")
+
+
 def refuse_new_c(user):
     """A hook of the user's, which no rehearsal finds: it refuses the third patch."""
     hook = user.directory / ".git/hooks/applypatch-msg"

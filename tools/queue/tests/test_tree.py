@@ -82,19 +82,115 @@ def test_loose_accepts_an_offset_and_refresh_writes_it(toy, capsys):
     assert toy.snapshot()[A_FIX] == before[A_FIX]
 
 
-def test_another_debian_version_makes_offsets_notes(tmp_path, toy, capsys):
-    files = {**FILES, "drivers/dma-buf/a.c": A_C.replace("return 2;", "return\n2;")}
+def another_source(toy, tmp_path, files):
+    """The old kernel's source is an untested one from now on, with @files."""
+    toy.old.pristine.rename(tmp_path / "gone")
+    toy.pristine(toy.old, {**FILES, **files}, "linux-source-5.10 5.10.10-1")
+
+
+def test_another_source_makes_offsets_notes(tmp_path, toy, capsys):
     kernel = toy.old
-    kernel.pristine.rename(tmp_path / "gone")
-    toy.pristine(kernel, files, "linux-source-5.10 5.10.10-1")
-    toy.make(kernel)
-    output = capsys.readouterr().out
-    assert "the source is 5.10.10-1, the patches were made for 5.10.9-1" in output
-    assert output.count("offset 1 line") == 3
+    another_source(toy, tmp_path, {"drivers/dma-buf/a.c": A_C.replace("return 2;", "return\n2;")})
+    assert tree.make(toy.queue, kernel).whole
+    assert capsys.readouterr().out.count("offset 1 line") == 3
     kernel.pristine.rename(tmp_path / "gone too")
-    toy.pristine(kernel, files)
+    toy.pristine(kernel, {**FILES, "drivers/dma-buf/a.c": A_C.replace("return 2;", "return\n2;")})
     with pytest.raises(Failure, match="offset"):
         toy.make(kernel)
+
+
+# What a point release changed: a line that a patch has as context.
+MOVED = {"drivers/dma-buf/a.c": A_C.replace("return 8;", "return 7 + 1;")}
+
+
+def test_another_source_loses_one_patch(tmp_path, toy, capsys):
+    another_source(toy, tmp_path, MOVED)
+    done = tree.make(toy.queue, toy.old)
+    assert list(done.left) == [A_FIX] and "hunk 2 of drivers/dma-buf/a.c (line 35) does not apply" in done.left[A_FIX]
+    subjects = toy.git(toy.old)("log", "--format=%s", "base..").splitlines()
+    assert len(subjects) == 5 and "dma-buf: fix a3() and a8()" not in subjects
+    capsys.readouterr()
+    tree.tell(toy.queue, toy.old, done)
+    output = capsys.readouterr().out
+    assert "5.10: left out, because they were made for 5.10.9-1 and do not apply to 5.10.10-1:\n" in output
+    assert f"    {A_FIX}: hunk 2 of" in output
+
+
+def test_another_source_loses_what_needs_it(tmp_path, toy):
+    # old-only.patch uses a name of new.patch, and MAINTAINERS.patch says that it needs it.
+    toy.edit("drivers/dma-buf/old-only.patch", "+\treturn 11;", "+\treturn new1;")
+    toy.edit("MAINTAINERS.patch", "Inserts: MAINTAINERS", "Inserts: MAINTAINERS\nNeeds: drivers/dma-buf/old-only.patch")
+    toy.edit("drivers/dma-buf/new.c", "int new1;", "int new1(void);")
+    another_source(toy, tmp_path, {"drivers/dma-buf/Makefile": "obj-y := a.o b.o\n"})
+    assert {path: why.splitlines()[0][-40:] for path, why in tree.make(toy.queue, toy.old).left.items()} == {
+        "drivers/dma-buf/new.patch": "does not apply to 5.10 with the patches before it."[-40:],
+        "drivers/dma-buf/old-only.patch": "needs drivers/dma-buf/new.patch",
+        "MAINTAINERS.patch": "needs drivers/dma-buf/old-only.patch"}
+
+
+def test_what_the_source_has_already_is_not_missed(tmp_path, toy, capsys):
+    toy.edit("MAINTAINERS.patch", "Inserts: MAINTAINERS", f"Inserts: MAINTAINERS\nNeeds: {A_FIX}")
+    there = A_C.replace("return 3;", "return 33;").replace("return 8;", "return 88;")
+    another_source(toy, tmp_path, {"drivers/dma-buf/a.c": there})
+    done = tree.make(toy.queue, toy.old)
+    assert (done.left, done.there) == ({}, [A_FIX]) and len(done.applied) == 5
+    tree.tell(toy.queue, toy.old, done)
+    assert f"note: {A_FIX}: 5.10 5.10.10-1 has this already" in capsys.readouterr().out
+    # In the series of the tested source it has no place.
+    toy.old.pristine.rename(tmp_path / "gone too")
+    toy.pristine(toy.old, {**FILES, "drivers/dma-buf/a.c": there})
+    with pytest.raises(tree.Conflict, match=f"1 of 6 patches do not apply:\n{A_FIX}: the tree has this already"):
+        toy.make(toy.old)
+
+
+def test_a_variant_is_named_with_its_patch(tmp_path, toy):
+    another_source(toy, tmp_path, {"drivers/dma-buf/b.c": FILES["drivers/dma-buf/b.c"].replace("return 0", "return 1")})
+    done = tree.make(toy.queue, toy.old)
+    assert done.refused().splitlines()[1].startswith("drivers/dma-buf/new.patch: drivers/dma-buf/new.5.10.patch: hunk 1")
+
+
+def test_the_tested_source_loses_nothing_and_all_are_named(toy):
+    toy.edit(A_FIX, "-\treturn 8;", "-\treturn 7;")
+    toy.edit("drivers/dma-buf/tests.patch", "-\treturn 12;", "-\treturn 13;")
+    with pytest.raises(tree.Conflict, match=r"2 of 6 patches do not apply:\n(.|\n)*a-fix.patch: hunk 2(.|\n)*tests.patch: hunk 1"):
+        toy.make(toy.old)
+    assert not (toy.old.tree / "drivers").exists()
+
+
+def test_refresh_where_a_patch_is_left_out(tmp_path, toy, capsys):
+    import refresh
+    another_source(toy, tmp_path, MOVED)
+    toy.make(toy.old)
+    before = toy.snapshot()
+    assert refresh.refresh(toy.queue, toy.old) == [] and toy.snapshot() == before
+    assert f"not in the tree, and so as it was: {A_FIX}: hunk 2 of" in capsys.readouterr().out
+    toy.edit(toy.old.tree / "drivers/dma-buf/test.c", "int test;", "long test;")
+    assert refresh.refresh(toy.queue, toy.old) == ["drivers/dma-buf/test.c"]
+    # A commit that is lost is still told from one that was left out.
+    toy.git(toy.old)("reset", "--quiet", "--hard", "HEAD~")
+    with pytest.raises(Failure, match="the tree has no commit 'MAINTAINERS"):
+        refresh.refresh(toy.queue, toy.old)
+
+
+def test_refresh_takes_a_patch_that_somebody_fixed(tmp_path, toy):
+    import refresh
+    another_source(toy, tmp_path, MOVED)
+    git = toy.make(toy.old)
+    text = (toy.old.tree / "drivers/dma-buf/a.c").read_text()
+    git("checkout", "--quiet", "base")
+    (toy.old.tree / "drivers/dma-buf/a.c").write_text(MOVED["drivers/dma-buf/a.c"].replace("return 3;", "return 33;")
+                                                     .replace("return 7 + 1;", "return 88;"))
+    git("commit", "--quiet", "-a", "-m", toy.read(A_FIX).partition("Subject: ")[2].partition("\n---\n")[0])
+    fixed = git.commit("HEAD")
+    git("checkout", "--quiet", "queue")
+    first = git.line("rev-list", "--reverse", "base..").split()[0]
+    git("rebase", "--quiet", "--onto", fixed, "base", first)
+    git("rebase", "--quiet", "--onto", "HEAD", first, "queue")
+    assert text != (toy.old.tree / "drivers/dma-buf/a.c").read_text()
+    series = [line for line in toy.read("series").splitlines() if "Kconfig" not in line]
+    toy.write("series", "\n".join([series[0], series[1], "Kconfig.patch all no", *series[2:]]) + "\n")
+    assert "drivers/dma-buf/a-fix.5.10.patch" in refresh.refresh(toy.queue, toy.old)
+    assert tree.make(toy.queue, toy.old).whole
 
 
 def test_no_fuzz(toy):
