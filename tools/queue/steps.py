@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -95,6 +96,27 @@ def run(cmd, *, cwd=None, log=None, env=None, input=None, what=""):
         raise Failure("\n".join([f"{what}: {cmd[0]} exited {status}; the end of {log}:",
                                  *("    " + line for line in tail)]))
     return ""
+
+
+def pipeline(commands):
+    """Run @commands, each reading what the one before writes; returns (exit status, stderr) of each."""
+    running, texts, before = [], [], subprocess.DEVNULL
+    for command in commands:
+        # A file each: a pipe that nobody reads would fill.
+        texts.append(tempfile.TemporaryFile())
+        last = command is commands[-1]
+        running.append(subprocess.Popen([str(word) for word in command], stdin=before, stderr=texts[-1],
+                                        stdout=subprocess.DEVNULL if last else subprocess.PIPE, env=environment({"LC_ALL": "C"})))
+        if before is not subprocess.DEVNULL:
+            before.close()      # so that the one before learns when this one ends
+        before = running[-1].stdout
+    found = []
+    for process, text in zip(running, texts):
+        status = process.wait()
+        text.seek(0)
+        found.append((status, decode(text.read())))
+        text.close()
+    return found
 
 
 def say(text, file=None):
