@@ -8,6 +8,8 @@ QUEUE = $(PYTHON) -B tools/queue/cli.py
 kernel = $(if $(KERNEL),--kernel '$(KERNEL)')
 kernels = $(if $(KERNELS),--kernels '$(KERNELS)')
 suites = $(if $(SUITES),--suites '$(SUITES)')
+source = $(if $(SOURCE),--source '$(SOURCE)')
+from = $(if $(FROM),--from '$(FROM)')
 demo = $(if $(DEMO),--demo '$(DEMO)')
 force = $(if $(filter-out 0 n no,$(FORCE)),--force)
 loose = $(if $(filter-out 0 n no,$(LOOSE)),--loose)
@@ -16,25 +18,29 @@ loose = $(if $(filter-out 0 n no,$(LOOSE)),--loose)
 help:
 	@$(QUEUE) help
 
-.PHONY: run check deps source series am tree refresh lint bench verify table
+.PHONY: run check check-full upkeep deps source series am tree refresh lint bench verify table
 run:
-	@$(QUEUE) run $(kernel) $(demo)
+	@$(QUEUE) run $(kernel) $(demo) $(source)
 check:
-	@$(QUEUE) check $(kernels) $(suites)
+	@$(QUEUE) check $(kernels) $(suites) $(source)
+check-full:
+	@$(QUEUE) check-full $(kernels) $(suites) $(source) $(force)
+upkeep:
+	@$(QUEUE) upkeep $(kernels) $(source)
 deps:
 	@$(QUEUE) deps
 source:
-	@$(QUEUE) source $(kernel)
+	@$(QUEUE) source $(kernel) $(source) $(from)
 series:
 	@$(QUEUE) series $(kernel)
 am:
 	@$(QUEUE) am --kdir '$(KDIR)'
 tree:
-	@$(QUEUE) tree $(kernel) $(force) $(loose)
+	@$(QUEUE) tree $(kernel) $(source) $(force) $(loose)
 refresh:
 	@$(QUEUE) refresh $(kernel)
 lint:
-	@$(QUEUE) lint $(kernels)
+	@$(QUEUE) lint $(kernels) $(source)
 bench:
 	@$(QUEUE) bench
 verify:

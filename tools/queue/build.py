@@ -8,7 +8,6 @@ objects between the patched kernel, the control kernel and any other tree.
 
 import os
 import re
-import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import config
 import debian
 import gitcmd
 import steps
+import tree
 from steps import Failure
 
 CONFIGS = config.HERE / "configs"
@@ -42,6 +42,7 @@ class Kind:
 
 KINDS = {
     "guest": Kind("x86_64", GUEST, ".obj", True),
+    "light": Kind("x86_64", (*GUEST, "light.config"), ".obj-light", True),
     "arm64": Kind("arm64", ("xen-arm64.config",), ".obj-xen", False),
     "pvh": Kind("x86_64", (*GUEST, "xen-pvh.config"), ".obj-pvh", False),
     "pv": Kind("x86_64", ("xen-pv.config",), ".obj-pv", False),
@@ -98,12 +99,10 @@ def environment():
 
 def release(tree):
     """The kernel's name, as kernels.toml has it ("6.12"), of a source @tree."""
-    makefile = tree / "Makefile"
-    text = makefile.read_text(encoding="utf-8") if makefile.exists() else ""
-    values = dict(re.findall(r"^(VERSION|PATCHLEVEL)\s*=\s*(\d+)\s*$", text, re.MULTILINE))
-    if len(values) != 2:
+    name = config.release(tree / "Makefile")[0]
+    if not name:
         raise Failure(f"{tree} is not the top of a kernel tree (no Makefile with VERSION and PATCHLEVEL)")
-    return f"{values['VERSION']}.{values['PATCHLEVEL']}"
+    return name
 
 
 def wanted(fragments, kernel, toggles=None):
@@ -194,72 +193,34 @@ class Kbuild:
                           f"NAME.{release(self.tree)}.config overrides NAME.config there)")
 
 
-def image(tree, *, kind="guest", toggles=None, suffix="", toggles_optional=False, log=None, place=None, begin=None):
-    """Configure and build a guest kernel of that @kind from @tree, whatever it is; returns an Image.
+def image(source, *, kind="guest", toggles=None, suffix="", toggles_optional=False, log=None, place=None):
+    """Configure and build a guest kernel of that @kind from the tree @source, whatever it is; returns an Image.
 
     @toggles "n" turns the queue's off, with @toggles_optional the tree need not know them. @place: directory
-    of the objects in @tree, if not that of the kind. @begin: function that fills it if it is not there yet.
+    of the objects in the tree, if not that of the kind.
     """
     how = KINDS[kind]
     cross, env = debian.cross_compiler() if how.arch == "arm64" else ("", None)
-    kbuild = Kbuild(tree, Path(tree) / (place or how.place), arch=how.arch, cross=cross, env=env, suffix=suffix, log=log)
+    kbuild = Kbuild(source, Path(source) / (place or how.place), arch=how.arch, cross=cross, env=env, suffix=suffix, log=log)
     kernel = release(kbuild.tree)
     ours = wanted([TOGGLES], kernel, toggles)
     if not how.modules:
         ours = {name: value for name, value in ours.items() if not name.endswith("_KUNIT_TEST")}
     built = Image(kbuild.tree, kbuild.obj, kind)
     with steps.step(f"building {kbuild.obj}{suffix and f' as {suffix[1:]}'} (log: {kbuild.log})"):
-        copied = begin is not None and not kbuild.obj.exists() and begin(kbuild.obj)
         kbuild.configure({**wanted(how.fragments, kernel), **ours}, optional=ours if toggles_optional else ())
-        if copied:
-            kbuild.make("prepare", what=f"building the tools of {kbuild.tree}")
-            # Every object depends on them, and they are the same ones in another place.
-            since = (copied / "tools" / "objtool" / "objtool").stat().st_mtime
-            for path in (kbuild.obj / "tools").rglob("*"):
-                os.utime(path, (since, since))
         kbuild.make(built.bootable.name, *(["modules"] if how.modules else []), what=f"building {kbuild.tree}", progress=True)
     return built
 
 
 def kernel_image(kernel, flavour, kind="guest"):
-    """A guest kernel: "queue" is the woven one, "off" that with its toggles off, "control" the unpatched one.
-
-    Built after the woven one, the others of the kind "guest" begin with its objects, most of which are theirs as well.
-    """
+    """A guest kernel: "queue" is the woven one, "off" that with its toggles off, "control" the unpatched one."""
     log = config.BUILD / "log" / f"build-{kernel.name}-{flavour}{'' if kind == 'guest' else f'-{kind}'}.log"
     suffix = f"-{flavour}"
+    # A patch that was left out may have brought a toggle.
+    partly = bool(tree.recorded(gitcmd.own(kernel.tree, config.queue()))[1])
     if flavour == "off":
-        return image(kernel.tree, toggles="n", suffix=suffix, log=log, place=".obj-off",
-                     begin=lambda obj: copy_objects(kernel, obj, TOGGLED))
+        return image(kernel.tree, toggles="n", suffix=suffix, log=log, place=".obj-off", toggles_optional=partly)
     if flavour == "control":
-        return image(kernel.control, kind=kind, suffix=suffix, toggles_optional=True, log=log,
-                     begin=(lambda obj: copy_objects(kernel, obj, (), changed(kernel))) if kind == "guest" else None)
-    return image(kernel.tree, kind=kind, suffix=suffix, log=log)
-
-
-def copy_objects(kernel, obj, without, sources=()):
-    """Copy the woven kernel's objects to @obj, but those in the directories @without; returns where they were.
-
-    What the build system then finds older than its sources, or configured otherwise, it builds anew.
-    @sources are not what the objects were made of, and have to be newer. Returns None if there are no objects.
-    """
-    theirs = kernel.tree / KINDS["guest"].place
-    if not Image(kernel.tree, theirs).bootable.exists():
-        return None
-    new = obj.with_name(f"{obj.name}-new")      # an incomplete copy must not be taken for objects of these sources
-    shutil.rmtree(new, ignore_errors=True)
-    steps.run(["cp", "-a", theirs, new], what=f"copying {theirs}")
-    for directory in without:
-        shutil.rmtree(new / directory, ignore_errors=True)
-    for path in sources:
-        path.touch()
-    new.rename(obj)
-    return theirs
-
-
-def changed(kernel):
-    """The sources of the control kernel that the woven one has otherwise."""
-    git = gitcmd.own(kernel.control, config.queue())
-    git("fetch", "--quiet", "--no-tags", kernel.tree, "refs/heads/queue")
-    names = git("diff", "--name-only", "--no-renames", "-z", "HEAD", "FETCH_HEAD").split("\0")
-    return [kernel.control / name for name in names if name and (kernel.control / name).is_file()]
+        return image(kernel.control, kind=kind, suffix=suffix, toggles_optional=True, log=log)
+    return image(kernel.tree, kind=kind, suffix=suffix, log=log, toggles_optional=partly)

@@ -1,290 +1,237 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make check`: every test.
+"""`make check`: what finds that something is broken, in half an hour; `make check-full` is all there is (full.py).
 
-    queue      the weaver's own tests, and what it promises, on the real queue
-    lint       checkpatch, sparse, kernel-doc (lint.py)
-    build      every commit builds (commits.py)
-    kunit, kselftest, igt, stress, control     in a guest (boots.py)
-    xen        in guests of Xen (xensuite.py)
+    queue      the weaver's own tests, and what it promises, on the real queue (promises.py)
+    lint       checkpatch, codespell, sparse, kernel-doc, and Coccinelle on the touched files (lint.py)
+    build      the last commit, x86-64 and arm64, toggles on and off (tip.py)
+    kunit, kselftest, igt, stress      in a guest (boots.py)
+    xen        gntdev's selftests in a guest of Xen, on arm64 (xensuite.py)
 
-Guests sleep much of their time, so queue, lint and build go on beside them, on another kernel as long as
-there is one, and with less priority: the tests' timing is to be that of a machine at rest.
+The oldest and the newest kernel have KASAN, the 32-bit programs and the storms of `stress`; those between have
+lockdep and the other aids. Xen is started with one kernel, the oldest. Four lanes share the processors: one makes
+trees and builds kernels for guests, two boot them, one checks patches and compiles the last commits. The lanes
+without a guest have less priority, so that they disturb the guests' timing little.
 """
 
 import collections
 import concurrent.futures
-import dataclasses
-import hashlib
+import functools
 import os
 import sys
 import threading
-import time
-import xml.etree.ElementTree as ET
+import traceback
 
 import boots
 import build
-import commits
 import config
 import debian
-import gitcmd
 import igt
 import kselftest
-import kunit
 import lint
+import promises
 import room
 import source
 import steps
+import tip
 import tree
 import xensuite
-from results import FAIL, PASS, SKIP, Results, passing_unpatched
+from pace import Pace
+from results import FAIL, Results
 from steps import Failure
 
-SUITES = ("queue", "lint", "build", "kunit", "kselftest", "igt", "stress", "xen", "control")
-ASKED = ("xen",)        # only when asked for: it takes an hour by itself
-CLI = config.HERE / "cli.py"
+SUITES = ("queue", "lint", "build", "kunit", "kselftest", "igt", "stress", "xen")
+GUEST = ("kunit", "kselftest", "igt", "stress")
 BESIDE = 10     # the niceness of what goes on beside the guests
 
 
-def main(kernels, suites):
-    suites = suites or [suite for suite in SUITES if suite not in ASKED]
-    unknown = [suite for suite in suites if suite not in SUITES]
-    if unknown:
-        raise Failure(f"no suite {' '.join(unknown)}; there is: {' '.join(SUITES)}")
-    suites = [suite for suite in SUITES if suite in suites]
+def main(kernels, suites, which=""):
+    whole = not suites and kernels == config.kernels()
+    suites = select(suites, SUITES, "`make check-full` has control, and the whole of the others")
+    source.announce(kernels, which)
     debian.deps()
     room.look()
-    results = Results()
-    prepare = Preparation()
-    guests = [suite for suite in (*boots.SUITES, "xen") if suite in suites]
-    # Whichever lane has the time takes the next of these.
-    rest = Shared(kernels[::-1] if {"queue", "lint", "build"} & set(suites) else [])
-
-    def run_guests():
-        lane(kernels, results, prepare, lambda kernel: check_guests(kernel, guests, "control" in suites, results))
-        lane(rest, results, prepare, lambda kernel: check_commits(kernel, suites, results))
-
-    def run_rest():
-        if len(lanes) > 1:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + BESIDE)
-        if "queue" in suites:
-            weaver_tests(results)
-        lane(rest, results, prepare, lambda kernel: check_commits(kernel, suites, results))
-
-    lanes = [run_guests] if guests or "control" in suites else []
-    lanes += [run_rest] if rest.items else []
-    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
-        for done in [pool.submit(work) for work in lanes]:
-            done.result()
+    results = Results(Pace("check", [kernel.name for kernel in kernels], suites, whole))
+    Check(kernels, suites, which, results, storms=not whole).run()
     return results.finish()
 
 
-class Shared:
-    """Items that several threads take from, each when it is done with the last."""
+def select(suites, known, hint):
+    unknown = [suite for suite in suites if suite not in known]
+    if unknown:
+        raise Failure(f"no suite {' '.join(unknown)} here; there is: {' '.join(known)} ({hint})")
+    return [suite for suite in known if suite in suites or not suites]
 
-    def __init__(self, items):
-        self.items = collections.deque(items)
 
-    def __iter__(self):
-        while True:
+class Check:
+    """One run of `make check`; with @storms, which were asked for, each kernel runs the suite `stress`."""
+
+    def __init__(self, kernels, suites, which, results, storms=False):
+        self.suites, self.results, self.storms = suites, results, storms
+        self.prepare = Preparation(which, results)
+        # Those with the most to do come first: the last guest is a short one.
+        self.kernels = sorted(kernels, key=lambda kernel: not thorough(kernel))
+        self.guest = [suite for suite in GUEST if suite in suites]
+        self.built = {kernel.name: concurrent.futures.Future() for kernel in self.kernels}
+        self.xen = concurrent.futures.Future()
+        # In the order in which their kernels are built.
+        self.guests = collections.deque()
+        for kernel in self.kernels:
+            if self.guest:
+                self.guests.append((kernel, self.boot_guest))
+            if "xen" in self.suites and kernel == self.kernels[0]:
+                self.guests.append((kernel, self.boot_xen))
+
+    def run(self):
+        lanes = [self.build_kernels, self.boot_guests, self.boot_guests] if self.guests else []
+        lanes += [self.check_patches] if {"queue", "lint", "build"} & set(self.suites) else []
+        together([functools.partial(self.prepare.attempt, None, lambda _, lane=lane: lane()) for lane in lanes])
+
+    def build_kernels(self):
+        aside()
+        for kernel in self.kernels:
+            if self.guest:
+                self.give(self.built[kernel.name], self.for_guest, kernel)
+            if "xen" in self.suites and kernel == self.kernels[0]:
+                self.give(self.xen, self.for_xen, kernel)
+
+    @staticmethod
+    def give(future, work, kernel):
+        try:
+            future.set_result(work(kernel))
+        except BaseException as problem:    # raised again in the lane that waits for it
+            future.set_exception(problem)
+
+    def for_guest(self, kernel):
+        self.prepare(kernel)
+        with self.results.pace.timed("guest's kernel", kernel):
+            image = build.kernel_image(kernel, "queue", "guest" if thorough(kernel) else "light")
+            programs = kselftest.programs(image, config.BUILD / "log" / f"kselftest-{kernel.name}.log",
+                                          widths=None if thorough(kernel) else kselftest.NATIVE)
+            if "igt" in self.suites:
+                igt.root()
+        return image, programs
+
+    def for_xen(self, kernel):
+        self.prepare(kernel)
+        with self.results.pace.timed("Xen's kernel", kernel):
+            image = build.kernel_image(kernel, "queue", "arm64")
+            return image, xensuite.programs(image, kernel.name)
+
+    def boot_guests(self):
+        while self.guests:
             try:
-                yield self.items.popleft()
+                kernel, boot = self.guests.popleft()
             except IndexError:
-                return
+                return      # the other lane was quicker
+            self.prepare.attempt(kernel, boot)
+
+    def boot_guest(self, kernel):
+        image, programs = self.built[kernel.name].result()
+        suites = [suite for suite in self.guest if suite != "stress" or thorough(kernel) or self.storms]
+        try:
+            with self.results.pace.timed("guest", kernel):
+                if "kselftest" in suites:
+                    for name, verdict, reason in kselftest.examples(image, boots.own_files(kernel)):
+                        self.results.add(kernel.name, "kselftest", name, verdict, reason)
+                session = boots.Session(kernel, image, programs, "queue")
+                session.igt = (igt.JUDGE,)
+                boots.Queue(session, self.results).run(suites)
+        finally:
+            room.give_back([image.obj])
+
+    def boot_xen(self, kernel):
+        image, programs = self.xen.result()
+        try:
+            with self.results.pace.timed("guest of Xen", kernel):
+                xensuite.core(kernel, image, programs, self.results)
+        finally:
+            room.give_back([image.obj])
+
+    def check_patches(self):
+        aside()
+        if "queue" in self.suites:
+            self.prepare.attempt(None, lambda _: promises.weaver(self.results))
+        # The newest is prepared by this lane, while the other builds the oldest.
+        for kernel in self.kernels[1:] + self.kernels[:1]:
+            self.prepare.attempt(kernel, self.check_kernel)
+
+    def check_kernel(self, kernel):
+        made = self.prepare(kernel)
+        try:
+            self.check_tree(kernel, made)
+        finally:
+            room.after_commits(kernel)
+
+    def check_tree(self, kernel, made):
+        if "queue" in self.suites:
+            promises.check(kernel, made, self.results)
+        sparse = None
+        if "lint" in self.suites:
+            with self.results.pace.timed("lint", kernel):
+                source.restore_files(kernel)
+                sparse = lint.Lint(kernel, self.results)
+                sparse.run_short()
+        if sparse or "build" in self.suites:
+            tip.check(kernel, self.suites, self.results, sparse)
+
+
+def together(lanes):
+    """Do all of the @lanes at once."""
+    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+        for done in [pool.submit(work) for work in lanes]:
+            done.result()
+
+
+def thorough(kernel):
+    return kernel in (config.kernels()[0], config.kernels()[-1])
+
+
+def aside():
+    """This thread, and what it starts, gives way to the guests."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + BESIDE)
 
 
 class Preparation:
-    """The tree of a kernel, for whoever needs it first."""
+    """The tree of a kernel, made once, when it is first used; each patch that is left out is recorded as FAIL."""
 
-    def __init__(self):
+    def __init__(self, which, results):
+        self.which = which
+        self.results = results
         self.lock = threading.Lock()
-        self.done = {}      # kernel's name: what went wrong, or None
+        self.done = {}      # kernel's name: the tree.Stack, or the Failure
+        self.said = set()
 
     def __call__(self, kernel):
         with self.lock:
             if kernel.name not in self.done:
                 self.done[kernel.name] = self.prepare(kernel)
-        if self.done[kernel.name]:
-            raise Failure(self.done[kernel.name])
+        if isinstance(self.done[kernel.name], Failure):
+            raise self.done[kernel.name]
+        return self.done[kernel.name]
 
     def prepare(self, kernel):
-        try:
-            source.pristine(kernel)
-            tree.make(config.queue(), kernel)
-            room.after_preparing(kernel)
-        except Failure as failure:
-            return str(failure)
-        return None
+        with self.results.pace.timed("source and tree", kernel):
+            try:
+                source.get(kernel, self.which)
+                made = tree.make(config.queue(), kernel)
+                room.after_preparing(kernel)
+            except Failure as failure:
+                return failure
+        for path, why in made.left.items():
+            self.results.add(kernel.name, "queue", f"applies.{path}", FAIL, why)
+        return made
 
-
-def lane(kernels, results, prepare, work):
-    """Do @work on one kernel after the other; what this thread starts gets its priority."""
-    for kernel in kernels:
+    def attempt(self, kernel, work):
+        """Do @work on @kernel; what else there is to do is still worth doing if it fails, whatever the reason."""
         try:
-            prepare(kernel)
             work(kernel)
-        except Failure as failure:
-            # The other kernels' results are still worth having.
-            steps.say(f"error: {failure}", file=sys.stderr)
-            results.add(kernel.name, "check", "preparation", FAIL, str(failure))
-
-
-def check_commits(kernel, suites, results):
-    try:
-        if "queue" in suites:
-            promises(kernel, results)
-        if "lint" in suites:
-            source.pristine(kernel)
-            lint.check(kernel, results)
-        if "build" in suites:
-            commits.check(kernel, results)
-    finally:
-        room.after_commits(kernel)
-
-
-def check_guests(kernel, suites, control, results):
-    alone = [suite for suite in suites if suite in boots.SUITES]
-    try:
-        if alone or control:
-            check_alone(kernel, alone, control, results)
-        if "xen" in suites:
-            xensuite.check(kernel, control, results)
-    finally:
-        room.after_guests(kernel)
-
-
-def check_alone(kernel, suites, control, results):
-    # IGT's other tests are measured against the control kernel, so either asks for both.
-    control_suites = ["kunit", "kselftest", "igt"] if control else ["igt"] if "igt" in suites else []
-    own = boots.own_files(kernel)
-    if control_suites:
-        # Before the objects that its kernel begins with.
-        tree.make_control(config.queue(), kernel)
-    image = build.kernel_image(kernel, "queue")
-    programs = kselftest.programs(image, config.BUILD / "log" / f"kselftest-{kernel.name}.log")
-    if "kselftest" in suites:
-        for name, verdict, reason in kselftest.examples(image, own):
-            results.add(kernel.name, "kselftest", name, verdict, reason)
-    patched = boots.Queue(boots.Session(kernel, image, programs, "queue"), results)
-    if suites:
-        patched.run(suites)
-    toggles_off(kernel, image, programs, own, "kselftest" in suites, control, results)
-    if not control_suites:
-        return
-    plain = build.kernel_image(kernel, "control")
-    # The programs are the woven tree's: only the kernel differs.
-    unpatched = boots.Control(boots.Session(kernel, plain, programs, "control"), results, own,
-                              {kunit.name(module) for module in image.test_modules})
-    unpatched.run(control_suites, judged=control)
-    if "igt" in suites:
-        patched.compare(unpatched.igt)
-
-
-def toggles_off(kernel, patched, programs, own, absent, control, results):
-    """The woven kernel with its toggles off: with @absent nothing of the queue must be seen there,
-    with @control the tests that pass on the unpatched kernel must fail."""
-    refused = [entry for entry in passing_unpatched(kernel.name) if entry["toggle"]] if control else []
-    programs = [dataclasses.replace(program, tests=absent if program.name.endswith(kselftest.ABSENT) else program.tests
-                                    and bool(boots.matching(refused, kselftest.item(program).name)))
-                for program in programs]
-    suites = ["kselftest"] if any(program.tests for program in programs) else []
-    suites += ["igt"] if boots.matching(refused, f"igt.{igt.JUDGE}") else []
-    if not suites:
-        return
-    session = boots.Session(kernel, build.kernel_image(kernel, "off"), programs, "off")
-    session.igt = (igt.JUDGE,)
-    off = boots.Off(session, results, refused)
-    if absent:
-        off.no_code(own, patched)
-    off.run(suites)
-
-
-def weaver_tests(results):
-    """The pytest suite, one result a test."""
-    report = config.BUILD / "pytest.xml"
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.unlink(missing_ok=True)
-    log = config.BUILD / "log" / "pytest.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    status, stdout, stderr = steps.attempt(
-        [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
-         config.HERE / "tests"], cwd=config.ROOT)
-    log.write_text(stdout + stderr, encoding="utf-8", errors="replace")
-    cases = list(ET.parse(report).iter("testcase")) if report.exists() else []
-    for case in cases:
-        problem = next((case.find(tag) for tag in ("failure", "error") if case.find(tag) is not None), None)
-        skipped = case.find("skipped")
-        verdict = FAIL if problem is not None else SKIP if skipped is not None else PASS
-        why = problem if problem is not None else skipped
-        results.add("-", "queue", f"{case.get('classname', '').split('.')[-1]}.{case.get('name')}", verdict,
-                    why.get("message", "") if why is not None else "", float(case.get("time", 0)))
-    if status and not any(result.verdict == FAIL for result in results.all):
-        results.add("-", "queue", "pytest", FAIL, f"exit status {status}; see {log}")
-
-
-def command(*args, env=None):
-    """One of the queue's own commands; returns (status, all that it printed)."""
-    status, stdout, stderr = steps.attempt([sys.executable, "-B", CLI, *args], cwd=config.ROOT, env=env)
-    return status, stdout + stderr
-
-
-def promises(kernel, results):
-    """What the weaver promises, tried on the real queue and the real kernel."""
-    for name, test in (("verify", verify), ("series-repeats", series_repeats), ("am-gives-tree", am_gives_tree),
-                       ("refresh-leaves-no-diff", refresh_leaves_no_diff)):
-        start = time.monotonic()
-        reason = test(kernel)
-        results.add(kernel.name, "queue", name, FAIL if reason else PASS, reason or "", time.monotonic() - start)
-
-
-def verify(_kernel):
-    status, output = command("verify")
-    return output.replace("\n", "; ") if status else None
-
-
-def series_repeats(kernel):
-    seen = set()
-    for env in ({"LC_ALL": "C", "TZ": "UTC"}, {"LC_ALL": "C.UTF-8", "TZ": "Asia/Kolkata", "HOME": "/nonexistent"}):
-        status, output = command("series", "--kernel", kernel.name, env=env)
-        if status:
-            return output.replace("\n", "; ")
-        digest = hashlib.sha256()
-        for path in sorted(kernel.out.glob("*.patch")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-        seen.add(digest.hexdigest())
-    return None if len(seen) == 1 else "`make series` gives other bytes in another environment"
-
-
-def am_gives_tree(kernel):
-    """A user's clone, `make am`, and the tree that comes out; it is the clone that later moves from commit to commit."""
-    git, _ = commits.checkout(kernel)
-    git("checkout", "--quiet", "--force", "-B", "user", "base")
-    try:
-        user = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "User", "GIT_AUTHOR_EMAIL": "user@example.org",
-                "GIT_COMMITTER_NAME": "User", "GIT_COMMITTER_EMAIL": "user@example.org"}
-        status, output = command("am", "--kdir", str(git.directory), env=user)
-        if status:
-            return output.replace("\n", "; ")
-        ours = gitcmd.own(kernel.tree, config.queue()).line("rev-parse", "HEAD^{tree}")
-        theirs = git.line("rev-parse", "HEAD^{tree}")
-        return None if ours == theirs else "`make am` gives another tree than `make tree`"
-    finally:
-        git.attempt("am", "--quit")
-        git("checkout", "--quiet", "--force", "--detach", "base")
-
-
-def refresh_leaves_no_diff(kernel):
-    before = contents()
-    status, output = command("refresh", "--kernel", kernel.name)
-    if status:
-        return output.replace("\n", "; ")
-    after = contents()
-    changed = sorted(str(path) for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-    return f"`make refresh` right after `make tree` changes {', '.join(changed)}" if changed else None
-
-
-def contents():
-    """{path: bytes} of what the repository holds, whether committed yet or not."""
-    listing = steps.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=config.ROOT)
-    paths = [config.ROOT / name for name in listing.split("\0") if name]
-    return {path: path.read_bytes() for path in paths if path.is_file()
-            and not path.is_relative_to(config.BUILD) and not path.is_relative_to(config.OUT)}
+        except Exception as problem:    # pylint: disable=broad-except
+            text = str(problem) if isinstance(problem, Failure) else "".join(traceback.format_exception(problem))
+            name = kernel.name if kernel else "-"
+            with self.lock:
+                new = (name, text) not in self.said     # several lanes may meet the same
+                self.said.add((name, text))
+            if new:
+                steps.say(f"error: {text}", file=sys.stderr)
+                reason = text.strip().replace("\n", "; ") if isinstance(problem, Failure) else f"{type(problem).__name__}: {problem}"
+                self.results.add(name, "check", "preparation", FAIL, reason)

@@ -15,9 +15,13 @@ from steps import Failure, say
 HELP = """\
 make run [KERNEL={k}]      build the patched kernel, boot it in QEMU, show every feature at work;
                             DEMO=xen: two domains of Xen on arm64, one draws into the other's buffer
-make check                  every test; KERNELS="{k} ..." and SUITES="queue kunit ..." narrow it
+make check                  the tests, in half an hour; KERNELS="{k} ..." and SUITES="queue kunit ..." narrow it
+make check-full             all there is, in parts; what passed is kept until its inputs change, FORCE=1 runs it again
+make upkeep                 each patch against each point release that Debian lists; KERNELS=, SOURCE=newest narrow it
 make deps                   install what the other commands need (apt-get, as root or through sudo)
-make source [KERNEL={k}]   the unpatched kernel: build/{k}/pristine, a git tree with the tag base
+make source [KERNEL={k}]   the unpatched kernel: build/{k}/pristine, a git tree with the tag base;
+                            FROM=~/linux takes it from your git tree or tarball; SOURCE=newest, here and with run,
+                            tree, check and lint, the newest that Debian lists instead of the tested one
 make series [KERNEL={k}]   the queue as mailbox patches: out/{k}/0001-*.patch ...
 make am KDIR=~/linux        apply the queue to your own kernel tree, by git am
 make tree [KERNEL={k}]     the patched kernel: build/{k}/tree, branch queue, to edit and rebase there;
@@ -53,7 +57,13 @@ def deps(_args):
 def source(args):
     import source as sources
     kernel = the_kernel(args)
-    say(f"{sources.pristine(kernel)}: {kernel.package}, tag base")
+    if args.origin and args.source:
+        raise Failure("FROM= names a source, SOURCE= one of Debian's: give one of them")
+    if not args.origin:
+        sources.announce([kernel], args.source)
+    path = sources.take(kernel, args.origin) if args.origin else sources.get(kernel, args.source)
+    package, version = sources.recorded(config.queue(), kernel)
+    say(f"{path}: {package} {version}, tag base")
 
 
 def series(args):
@@ -66,8 +76,10 @@ def tree(args):
     import source as sources
     import tree as trees
     kernel = the_kernel(args)
-    sources.pristine(kernel)
-    trees.make(config.queue(), kernel, force=args.force, loose=args.loose)
+    sources.announce([kernel], args.source)
+    sources.get(kernel, args.source)
+    done = trees.make(config.queue(), kernel, force=args.force, loose=args.loose)
+    trees.tell(config.queue(), kernel, done)
 
 
 def refresh(args):
@@ -92,17 +104,27 @@ def table(_args):
 
 def run(args):
     import demo
-    return demo.main(the_kernel(args), args.demo)
+    return demo.main(the_kernel(args), args.demo, args.source)
 
 
 def check(args):
     import check as checking
-    return checking.main(the_kernels(args), args.suites.split())
+    return checking.main(the_kernels(args), args.suites.split(), args.source)
+
+
+def check_full(args):
+    import full
+    return full.main(the_kernels(args), args.suites.split(), args.source, args.force)
+
+
+def upkeep(args):
+    import upkeep as keeping
+    return keeping.main(config.queue(), the_kernels(args), args.source)
 
 
 def lint(args):
     import lint as linting
-    return linting.main(the_kernels(args))
+    return linting.main(the_kernels(args), args.source)
 
 
 def bench(_args):
@@ -121,20 +143,22 @@ def parser():
             if option in ("--force", "--loose"):
                 sub.add_argument(option, action="store_true")
             else:
-                sub.add_argument(option, default="")
+                sub.add_argument(option, default="", dest={"--from": "origin"}.get(option))
 
     command("help", show_help)
     command("deps", deps)
-    command("source", source, "--kernel")
+    command("source", source, "--kernel", "--source", "--from")
     command("series", series, "--kernel")
-    command("tree", tree, "--kernel", "--force", "--loose")
+    command("tree", tree, "--kernel", "--source", "--force", "--loose")
     command("refresh", refresh, "--kernel")
     command("am", am, "--kdir")
     command("verify", verify)
     command("table", table)
-    command("run", run, "--kernel", "--demo")
-    command("check", check, "--kernels", "--suites")
-    command("lint", lint, "--kernels")
+    command("run", run, "--kernel", "--source", "--demo")
+    command("check", check, "--kernels", "--suites", "--source")
+    command("check-full", check_full, "--kernels", "--suites", "--source", "--force")
+    command("upkeep", upkeep, "--kernels", "--source")
+    command("lint", lint, "--kernels", "--source")
     command("bench", bench)
     return top
 

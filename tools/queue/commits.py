@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The suite `build`: every commit of the woven tree builds, on its own, and brings no new warning.
+"""The suite `build` of `make check-full`: every commit of the woven tree builds, on its own, and brings no new warning.
 
 So whoever bisects through the queue, or takes a part of it, has a kernel that builds. For x86-64
 and arm64, with gcc, each commit is built with all toggles on, with all of them off and with each
 alone off; on the newest kernel clang builds each too, toggles on.
 
-To keep that in minutes only what a commit can change is built: the objects of touched files, and
-the whole subsystem if the commit touches that or a header that it includes. If it touches nothing
-but sources that were built before, their objects are compiled with the commands that make wrote down,
-for make itself takes longer to start than they do. With toggles off, those objects are compiled again
-that depend on one of these: to any other it makes no difference. The last commit is taken for one that
-touches all. The whole kernel is built for the guest.
+Only what a commit can change is built: the objects of touched files, and the whole subsystem if the commit
+touches that or a header that it includes. A toggle is turned off where one of these depends on it. The last commit is
+taken for one that touches all. The whole kernel is built for the guest.
 """
 
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -28,14 +24,13 @@ from steps import Failure
 
 SUBSYSTEM = build.SUBSYSTEM
 CODE = ("drivers/", "fs/", "mm/", "samples/")     # where the queue touches what is compiled into a kernel
-INERT = ("Documentation/", "tools/", "scripts/coccinelle/", "MAINTAINERS")      # and where it is not
 # Drivers that no processor of CONFIGS can have, one whose compiler takes their objects, and what make is told.
 FORCED = {"drivers/gpu/drm/omapdrm/": ("arm64", "CONFIG_DRM_OMAP=m")}
 CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compile-arm64.config",)}
 
 
 class Variant:
-    """One architecture and compiler: built from commit to commit with the toggles on, and compiled with some off."""
+    """One architecture and compiler, whose objects are built from commit to commit."""
 
     def __init__(self, tree, kernel, arch, clang=False):
         self.tree = tree
@@ -50,16 +45,17 @@ class Variant:
         self.toggles = build.wanted([build.TOGGLES], kernel.name)
         self.options = build.wanted(CONFIGS[arch], kernel.name)
         self.arch = arch
-        self.pending = True     # to be configured
+        self.state = None       # the toggles that are off in the configuration, if it is one of the present Kconfigs
         self.known = set()      # warnings of the unpatched source
-        self.sides = {}         # toggles that are off -> directory of such a configuration
+
+    def log(self, number):
+        return self.logs / f"{number:04}-{self.name}.log"
 
     def make(self, number, targets, *words):
         """Build @targets; returns the warnings. A failure names the first error of the compiler."""
         if not targets:
             return set()
-        log = self.logs / f"{number:04}-{self.name}.log"
-        self.kbuild.log = log
+        self.kbuild.log = log = self.log(number)
         start = log.stat().st_size if log.exists() else 0
         try:
             self.compile(targets, *words)
@@ -85,35 +81,17 @@ class Variant:
         """What tells make to compile @targets, if some are of drivers that cannot be configured."""
         return [option for directory, (_, option) in FORCED.items() if any(target.startswith(directory) for target in targets)]
 
-    def start(self, number):
-        """Configure with all toggles on, if a Kconfig changed since the last time."""
-        self.kbuild.log = self.logs / f"{number:04}-{self.name}.log"
-        if self.pending:
+    def configure(self, off=()):
+        """Configure with the toggles @off off and the others on, if it is not so."""
+        if self.state != off:
             # The toggles appear in the course of the series.
-            self.kbuild.configure({**self.options, **self.toggles}, optional=self.toggles)
-            self.sides = {}
-            self.pending = False
-
-    def side(self, off):
-        """A directory beside the objects with the configuration in which the toggles @off are off.
-
-        There is one of each for as long as the Kconfigs stay as they are: the build system, told to change
-        its own, would ask the compiler about dozens of options and look at every object, each time.
-        """
-        if off not in self.sides:
-            place = self.kbuild.obj / f".off-{len(self.sides)}"
-            shutil.rmtree(place, ignore_errors=True)
-            (place / "include" / "generated").mkdir(parents=True)
-            text = (self.kbuild.obj / ".config").read_text(encoding="utf-8")
-            for toggle in off:
-                text = re.sub(rf"^{toggle}=.*$", f"# {toggle} is not set", text, flags=re.MULTILINE)
-            (place / ".config").write_text(text, encoding="utf-8")
-            self.kbuild.make("syncconfig", what=f"configuring {self.name}", env={
-                "KCONFIG_CONFIG": place / ".config", "KCONFIG_AUTOCONFIG": place / "auto.conf",
-                "KCONFIG_AUTOHEADER": place / "include" / "generated" / "autoconf.h",
-                "KCONFIG_RUSTCCFG": place / "rustc_cfg"})
-            self.sides[off] = place
-        return self.sides[off]
+            toggles = {name: "n" if name in off else value for name, value in self.toggles.items()}
+            self.kbuild.configure({**self.options, **toggles}, optional=toggles)
+            real = build.resolved(self.kbuild.obj)
+            stuck = [name for name in off if name in real]
+            if stuck:
+                raise Failure(f"something turns {' '.join(stuck)} on again")
+            self.state = off
 
     def builds(self, path):
         """Whether this kernel, as it is configured, contains the source file @path."""
@@ -154,105 +132,41 @@ class Variant:
 
         @included: headers that the subsystem uses. Returns (its objects, problems, {(how, warning)}).
         """
-        (self.logs / f"{number:04}-{self.name}.log").unlink(missing_ok=True)
-        self.pending |= any(map(is_kconfig, paths))
+        self.kbuild.log = self.log(number)
+        self.kbuild.log.unlink(missing_ok=True)
+        if any(map(is_kconfig, paths)):
+            self.state = None
+        how, warned = self.name, set()
         try:
-            self.start(number)
-            targets = self.again(paths)
-            if targets is None:
-                targets = self.targets(paths, included)
-                problems, found = [], self.make(number, targets)
-            else:
-                problems, found = self.recompile(targets)
-            warned = {(self.name, warning) for warning in found}
-            real = build.resolved(self.kbuild.obj)
-            toggles = [toggle for toggle in self.toggles if toggle in real] if self.off else []
-            affected = self.affected(targets, paths, toggles)
-            alone = [toggle for toggle in toggles if any(toggle in found for found in affected.values())]
+            self.configure()
+            built = self.targets(paths, included)
+            warned |= {(how, warning) for warning in self.make(number, built)}
+            there = build.resolved(self.kbuild.obj)
+            alone = self.uses(built, paths) if self.off else []
             # Where a single one matters, the others make no difference.
-            for off in [tuple(toggles)] * bool(alone) + [(toggle,) for toggle in alone if len(alone) > 1]:
-                more, found = self.without(off, affected)
-                problems += more
-                warned |= {(f"{self.name}, {' '.join(off)} off", warning) for warning in found}
+            for off in [tuple(name for name in self.toggles if name in there)] * bool(alone) + [(name,) for name in alone if len(alone) > 1]:
+                how = f"{self.name}, {' '.join(off)} off"
+                self.configure(off)
+                warned |= {(how, warning) for warning in self.make(number, self.targets(paths, included))}
         except Failure as failure:
-            return [], [f"{self.name}: {str(failure).splitlines()[0]}"], set()
-        return targets, problems, warned
+            self.state = None
+            return [], [f"{how}: {str(failure).splitlines()[0]}"], set()
+        return built, [], warned
 
-    def again(self, paths):
-        """The objects to compile again if of the touched @paths only sources matter that were built before; else None."""
-        touched = {path for path in paths if not path.startswith(INERT)}
-        if any(not path.endswith(".c") or not (self.tree / path).exists() for path in touched):
-            return None
-        real = build.resolved(self.kbuild.obj)
-        touched = {path for path in touched if self.contains(path, real)}
-        targets, known = [], set()
-        for record in self.kbuild.obj.rglob(".*.o.cmd") if touched else ():
-            includes = touched & words(record)
-            if includes:
-                targets.append(str(record.relative_to(self.kbuild.obj).with_name(record.name[1:-len(".cmd")])))
-                known |= includes
-        return sorted(targets) if known == touched else None
+    def uses(self, targets, paths):
+        """Those toggles on which an object depends that was built of @targets and includes one of @paths."""
+        found = set()
+        for target in targets:
+            for path in sources(self.tree, target) if target.endswith("/") else [target]:
+                record = self.kbuild.obj / Path(path).with_name(f".{Path(path).stem}.o.cmd")
+                named = words(record) if record.exists() else set()
+                if named.intersection(paths):
+                    found |= {toggle for toggle in self.toggles if named & stamps(toggle)}
+        return [toggle for toggle in self.toggles if toggle in found]
 
     def new(self, warned):
         """Those of step()'s warnings that the unpatched sources do not have."""
         return [f"{how}: {warning[0]}: {warning[1]}" for how, warning in sorted(warned) if warning not in self.known]
-
-    def affected(self, targets, paths, toggles):
-        """{object: those of @toggles that it depends on} of what was built of @targets and includes one of @paths."""
-        real = build.resolved(self.kbuild.obj)
-        found = {}
-        for target in targets:
-            within = [path[:-1] + "o" for path in sources(self.tree, target) if setting(self.tree, path, real)]
-            for path in within if target.endswith("/") else [target]:
-                if not self.recorded(path).exists():
-                    continue        # a part of another object, that this kernel does not have
-                named = words(self.recorded(path))
-                uses = {toggle for toggle in toggles if named & stamps(toggle)}
-                if uses and named.intersection(paths):
-                    found[path] = uses
-        return found
-
-    def recorded(self, target):
-        """Where the build system wrote down how it made an object, and of what."""
-        directory, _, name = target.rpartition("/")
-        return self.kbuild.obj / directory / f".{name}.cmd"
-
-    def without(self, off, affected):
-        """Compile those @affected objects that depend on one of the toggles @off, as they are with these off.
-
-        Returns (problems, warnings).
-        """
-        side = self.side(off)
-        real = build.resolved(side)
-        stuck = [toggle for toggle in off if toggle in real]
-        problems, warned = self.recompile([target for target, toggles in affected.items() if toggles & set(off)
-                                           and self.contains(target[:-1] + "c", real)], off, side)
-        return [f"{self.name}: something turns {' '.join(stuck)} on again"] * bool(stuck) + problems, warned
-
-    def recompile(self, targets, off=(), side=None):
-        """Compile @targets with the commands that were recorded, aside; if @side is given, with its configuration, @off off.
-
-        Returns (problems, warnings).
-        """
-        how = f"{self.name}, {' '.join(off)} off" if off else self.name
-        problems, warned = [], set()
-        for target in targets:
-            out = (side or self.kbuild.obj) / f".{target.replace('/', '-')}"
-            command = re.search(r"^(?:saved)?cmd_\S+ := (.*)$", self.recorded(target).read_text(encoding="utf-8"), re.MULTILINE)
-            command = command[1].split(" ; ")[0]
-            if side:    # before the place where the build system's own autoconf.h is found
-                command = command.replace(" -I", f" -I{side}/include -I", 1)
-            command = re.sub(r"-MMD,\S+", f"-MMD,{out}.d", command)
-            command = re.sub(r" -o \S+", f" -o {out}", command)
-            status, stdout, stderr = steps.attempt(["sh", "-c", command], cwd=self.kbuild.obj, env=self.kbuild.env)
-            text = stdout + stderr
-            with open(self.kbuild.log, "a", encoding="utf-8", errors="replace") as log:
-                log.write(f"--- {target}, {how}\n$ {command}\n{text}")
-            if status:
-                first = re.search(r"^.*\berror:.*$", text, re.MULTILINE)
-                problems.append(f"{how}: {first[0] if first else target}; see {self.kbuild.log}")
-            warned |= warnings(text)
-        return problems, warned
 
 
 def warnings(text):
@@ -315,6 +229,13 @@ def checkout(kernel):
     return git, ids
 
 
+def touched_by_all(kernel):
+    """{path: how git calls what the whole series does to it, A or M}."""
+    git = gitcmd.own(kernel.tree, config.queue())
+    names = git.line("diff", "--name-status", "--no-renames", "base", "queue").splitlines()
+    return {path: kind for kind, path in (line.split("\t") for line in names)}
+
+
 def touched(git, commit):
     return git.line("diff-tree", "-r", "--no-commit-id", "--name-only", commit).split("\n")
 
@@ -335,11 +256,12 @@ def check(kernel, results):
     def unpatched(paths):
         """Learn what the compilers say of the unpatched sources anyway."""
         def build_them(variant):
-            (variant.logs / f"0000-{variant.name}.log").unlink(missing_ok=True)
-            variant.pending = True
-            variant.start(0)
+            variant.kbuild.log = variant.log(0)
+            variant.kbuild.log.unlink(missing_ok=True)
+            variant.state = None
+            variant.configure()
             variant.known |= variant.make(0, variant.targets(paths, ()))
-            variant.pending = True
+            variant.state = None
         git("checkout", "--quiet", "--force", "--detach", "base")
         with steps.step(f"building unpatched sources, {len(variants)} times"):
             # Compilers keep all processors busy; what make does before and after them does not.
@@ -389,11 +311,12 @@ def pedantic(variant, new, number):
     """(problems, seconds): those of the @new files that are sources or headers give no warning with W=1 either."""
     start = time.monotonic()
     try:
-        variant.start(number)
+        variant.kbuild.log = variant.log(number)
+        variant.kbuild.log.unlink(missing_ok=True)
+        variant.configure()
         own = [path for path in new if path.startswith("drivers/") and path.endswith((".c", ".h"))]
         real = build.resolved(variant.kbuild.obj)
         objects = [path[:-1] + "o" for path in own if path.endswith(".c") and setting(variant.tree, path, real)]
-        (variant.logs / f"{number:04}-{variant.name}.log").unlink(missing_ok=True)
         found = variant.make(number, objects, "W=1")
         problems = [f"{path}: {text}" for path, text in sorted(found)
                     if any(path.endswith(mine) for mine in own)]

@@ -24,22 +24,26 @@ DEMOS = ("sync", "xen")
 FRAME = "frame.ppm"
 
 
-def main(kernel, which):
+def main(kernel, which, wanted_source=""):
     which = which or DEMOS[0]
     if which not in DEMOS:
         raise Failure(f"no demonstration {which}; there is: {' '.join(DEMOS)}")
     start = time.monotonic()
+    source.announce([kernel], wanted_source)
     debian.deps()
-    source.pristine(kernel)
+    source.get(kernel, wanted_source)
     with steps.step(f"weaving the queue for {kernel.name}"):
         patches = weave.write(config.queue(), kernel)
     for path in patches:
         say(f"    {path.name}")
-    tree.make(config.queue(), kernel)
-    boot, image = on_xen(kernel) if which == "xen" else alone(kernel)
+    done = tree.make(config.queue(), kernel)
+    try:
+        _, image = on_xen(kernel) if which == "xen" else alone(kernel)
+    finally:
+        tree.tell(config.queue(), kernel, done)
     say(f"\n{kernel.name}: all of it took {time.monotonic() - start:.0f} s. "
         f"The patches are in {kernel.out}, the kernel is {image.bootable}.\n"
-        f"Next: `make am KDIR=` puts the patches onto your own {kernel.name} tree, `make check` runs every test.")
+        f"Next: `make am KDIR=` puts the patches onto your own {kernel.name} tree, `make check` runs the tests.")
 
 
 def the_program(programs, name):

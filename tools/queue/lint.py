@@ -35,18 +35,16 @@ IGNORED = {
 }
 
 
-def main(kernels):
+def main(kernels, which=""):
+    source.announce(kernels, which)
     debian.deps()
     results = Results()
     for kernel in kernels:
-        source.pristine(kernel)
-        tree.make(config.queue(), kernel)
-        check(kernel, results)
+        source.get(kernel, which)
+        made = tree.make(config.queue(), kernel)
+        tree.tell(config.queue(), kernel, made)
+        Lint(kernel, results).run()
     return results.finish()
-
-
-def check(kernel, results):
-    Lint(kernel, results).run()
 
 
 def about(where, path):
@@ -73,13 +71,20 @@ class Lint:
         self.log.write_text("", encoding="utf-8")
 
     def run(self):
+        """All of it."""
         self.checkpatch()
-        git, ids = commits.checkout(self.kernel)
-        names = git.line("diff", "--name-status", "--no-renames", "base", "origin/queue").splitlines()
-        touched = {path: kind for kind, path in (line.split("\t") for line in names)}
-        self.sparse(git, ids, touched)
+        git, _ = commits.checkout(self.kernel)
+        touched = commits.touched_by_all(self.kernel)
+        self.sparse(git, touched)
         self.kernel_doc(touched)
         self.coccinelle(touched)
+
+    def run_short(self):
+        """What takes a minute: not sparse, which tip.py compiles with, and of Coccinelle only the touched files."""
+        self.checkpatch()
+        touched = commits.touched_by_all(self.kernel)
+        self.kernel_doc(touched)
+        self.coccinelle(touched, whole=False)
 
     def add(self, test, problems, start):
         self.results.add(self.kernel.name, "lint", test, FAIL if problems else PASS,
@@ -160,21 +165,53 @@ class Lint:
 
     # sparse
 
-    def sparse(self, git, ids, touched):
+    def sparse(self, git, touched):
         """Warnings of the woven tree that the unpatched one does not have, for each touched source."""
         command = debian.sparse()
-        text = "".join(steps.attempt([*command, PLANTED / "sparse.c"])[1:])
-        self.planted("sparse", re.findall("address spaces", text))
-        ours = sorted(path for path in touched if path.endswith((".c", ".h")) and path.startswith((*commits.CODE, "include/")))
-        sources = [path for path in ours if path.endswith(".c")]
+        self.sparse_planted(command)
+        sources = [path for path in self.ours(touched) if path.endswith(".c")]
         with steps.step("sparse on the woven sources, and on the unpatched ones of those that it warns of"):
             checked, warnings, variant = self.warnings(git, "origin/queue", sources, command)
             self.sparse_names(git, variant, command)
-            doubtful = [path for path in ours if any(about(where, path) for where, _ in warnings)]
-            if doubtful:
-                # A header has no object of its own: then everything is looked at.
-                again = doubtful if set(doubtful) <= set(sources) else sources
-                warnings -= self.warnings(git, "base", again, command)[1]
+            self.sparse_judge(touched, checked, warnings)
+
+    def sparse_planted(self, command):
+        text = "".join(steps.attempt([*command, PLANTED / "sparse.c"])[1:])
+        self.planted("sparse", re.findall("address spaces", text))
+
+    @staticmethod
+    def ours(touched):
+        return sorted(path for path in touched if path.endswith((".c", ".h")) and path.startswith((*commits.CODE, "include/")))
+
+    def known(self):
+        """Warnings of the unpatched sources that are known, if these are the tested ones."""
+        if not source.is_tested(config.queue(), self.kernel):
+            return set()
+        lines = (line.partition(" ") for line in (PLANTED / "sparse.known").read_text(encoding="utf-8").splitlines())
+        return {tuple(text.split(": ", 1)) for name, _, text in lines if name == self.kernel.name}
+
+    def sparse_judge(self, touched, checked, warnings, short=False):
+        """A result for each touched source, of what sparse has @checked, and its @warnings.
+
+        Those of the unpatched sources do not count: if @short, what is known of them is believed.
+        """
+        ours = self.ours(touched)
+        sources = [path for path in ours if path.endswith(".c")]
+        warnings = {(where.removeprefix("../"), text) for where, text in warnings}
+        warnings = {(where, text) for where, text in warnings if any(about(where, path) for path in ours)}
+        known = self.known()
+        if short:
+            warnings -= known
+        doubtful = [path for path in ours if any(about(where, path) for where, _ in warnings)]
+        if doubtful:
+            # A header has no object of its own: then everything is looked at.
+            again = doubtful if set(doubtful) <= set(sources) else sources
+            git, _ = commits.checkout(self.kernel)
+            before = {(where.removeprefix("../"), text) for where, text in self.warnings(git, "base", again, debian.sparse())[1]}
+            if not short and source.is_tested(config.queue(), self.kernel):
+                self.add("sparse.known", [f"{'not said' if one in known else 'said'} of the unpatched source: {': '.join(one)}"
+                                          for one in sorted(known ^ (warnings & before))], time.monotonic())
+            warnings -= before
         start = time.monotonic()
         for path in ours:
             problems = [f"{where}: {text}" for where, text in sorted(warnings) if about(where, path)]
@@ -189,7 +226,8 @@ class Lint:
         seen, found = set(), set()
         for arch in commits.CONFIGS:
             variant = commits.Variant(git.directory, self.kernel, arch)
-            variant.start(9000)
+            variant.kbuild.log = variant.log(9001)
+            variant.configure()
             # Each source once: sparse says the same for every architecture that has it.
             targets = [f"{path[:-1]}o" for path in sources if path not in seen and
                        (git.directory / path).exists() and variant.builds(path)]
@@ -251,24 +289,26 @@ class Lint:
 
     # coccinelle
 
-    def coccinelle(self, touched):
-        """Each rule finds what it is for in the unpatched drivers, and nothing in the woven ones.
+    def coccinelle(self, touched, whole=True):
+        """Each rule finds what it is for in the unpatched drivers, and nothing in the woven ones; unless @whole, of touched files.
 
         lint/RULE.cocci.c beside the other planted faults, if it is there, marks the lines that the rule has to
         find in it. It may find nothing else there, and where upstream has mended the drivers, that is the proof.
         """
         for rule in sorted(path for path, kind in touched.items() if path.endswith(".cocci") and kind == "A"):
             name = rule.rpartition("/")[2]
-            unpatched = self.matches(rule, self.kernel.pristine / "drivers")
+            unpatched = self.matches(rule, self.kernel.pristine / "drivers") if whole else []
             sample = PLANTED / f"{name}.c"
             if sample.exists():
                 start = time.monotonic()
                 self.add(f"coccinelle.{name}.sample", self.sample(rule, sample), start)
-            else:
+            elif whole:
                 self.planted(f"coccinelle.{name}", unpatched)
             start = time.monotonic()
-            self.add(f"coccinelle.{name}", self.matches(rule, self.kernel.tree / "drivers"), start)
-            steps.say(f"    {rule}: {len(unpatched)} in the unpatched {self.kernel.name}")
+            only = None if whole else [path for path in touched if path.endswith(".c") and path.startswith("drivers/")]
+            self.add(f"coccinelle.{name}", self.matches(rule, self.kernel.tree / "drivers", only), start)
+            if whole:
+                steps.say(f"    {rule}: {len(unpatched)} in the unpatched {self.kernel.name}")
 
     def sample(self, rule, sample):
         """What the rule misses in its sample, or finds where nothing is marked."""
@@ -278,8 +318,8 @@ class Lint:
         return [f"{sample.name}:{line}: {'not reported' if line in marked else 'reported, though it is right'}"
                 for line in sorted(marked ^ found)] or ([] if marked else [f"{sample}: no line is marked"])
 
-    def matches(self, rule, place):
-        """Lines that @rule reports of @place, a file or a directory of a git tree.
+    def matches(self, rule, place, only=None):
+        """Lines that @rule reports of @place, a file or a directory of a git tree, or of those files @only of the tree.
 
         Of a directory only files are read that have one of the rule's keywords: all of a kernel's
         drivers take minutes.
@@ -292,7 +332,7 @@ class Lint:
                 raise Failure(f"{rule}: needs a line `// Keywords: WORD, WORD`, one of which each file to look at has")
             patterns = [word for name in keywords[1].split(", ") for word in ("-e", name)]
             names = steps.attempt(["git", "-C", place, "grep", "--name-only", "--word-regexp", *patterns, "--", "*.c"])[1]
-            groups = [[place / name] for name in names.splitlines()]
+            groups = [[place / name] for name in names.splitlines() if only is None or f"drivers/{name}" in only]
         files = config.BUILD / "log" / f"coccinelle-{self.kernel.name}.groups"
         files.write_text("\n\n".join("\n".join(map(str, group)) for group in groups) + "\n", encoding="utf-8")
         output = steps.run(["spatch", "--very-quiet", "-D", "report", "--no-includes", "-j", str(os.cpu_count() or 1), "--cocci-file",

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the tests gave: one line as each ends, all of it in out/report/results.json.
 
-    PASS 5.10 kselftest sync_file.errno_bad_flags
+    PASS 5.10 kselftest sync_file.errno_bad_flags  [312/1540, about 14 min left]
 
 A skip is a failure unless skips.toml lists it with a reason: a test that silently stops running
 looks the same as one that passes.
 """
 
 import json
+import threading
 import tomllib
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 
 import config
 import steps
+from pace import Pace
 from steps import Failure
 
 PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
@@ -57,9 +59,11 @@ def passing_unpatched(kernel):
 
 
 class Results:
-    def __init__(self):
+    def __init__(self, pace=None):
         self.all = []
         self.skips = allowed_skips()
+        self.pace = pace or Pace("", [], [], False)
+        self.lock = threading.Lock()
 
     def add(self, kernel, suite, test, verdict, reason="", seconds=0.0):
         """Record and print one verdict; @reason is cut to its first line."""
@@ -67,9 +71,16 @@ class Results:
         if verdict == SKIP:
             verdict, reason = self.judge_skip(kernel, suite, test, reason)
         result = Result(kernel, suite, test, verdict, reason, round(seconds, 2))
-        self.all.append(result)
-        steps.say(str(result))
+        with self.lock:
+            self.all.append(result)
+            steps.say(f"{result}  {self.pace.note(kernel, suite)}")
         return result
+
+    def keep(self, results):
+        """Count @results of an earlier run, which need not be said again."""
+        with self.lock:
+            self.all += results
+            self.pace.kept(results)
 
     def judge_skip(self, kernel, suite, test, reason):
         for entry in self.skips:
@@ -89,7 +100,11 @@ class Results:
             steps.say("\nfailed:")
             for result in failed:
                 steps.say(str(result))
-        steps.say(f"{self.count(PASS)} passed, {len(failed)} failed, {self.count(SKIP)} skipped")
         if not self.all:
             steps.say("error: no test was run")
+        steps.say("")
+        # What did not get through does not tell how long it takes.
+        for line in self.pace.finish(all(result.suite != "check" for result in self.all)):
+            steps.say(line)
+        steps.say(f"{self.count(PASS)} passed, {len(failed)} failed, {self.count(SKIP)} skipped")
         return 1 if failed or not self.all else 0

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make table`: the README's table of features and kernels, made from `series`.
+"""`make table`: the README's table of features and kernels, made from `series`; and TESTED.md, from `make check-full`.
 
 A row is a heading in series: a comment line after an empty one, for the patches down to the next
 heading. A cell says where the feature comes from on that kernel: patches of the queue that are for
 it, and upstream releases, up to the kernel's own, that have what the other patches have.
+
+In TESTED.md a row is a suite: when it last passed as a whole, on what. What was not run here stays as it was.
 """
 
 import re
 
-import boots
-import check
 import commits
+import full
+import pace
 import series
 import weave
 from steps import Failure, say
 
-README = "README.md"
+README, TESTED = "README.md", "TESTED.md"
 BEGIN = "<!-- made by `make table` from series and kernels.toml: edit those -->"
 END = "<!-- end of what `make table` made -->"
 # Patches that bring tests and words, and no code that a user runs.
@@ -33,6 +35,44 @@ def main(queue):
     else:
         path.write_text(new, encoding="utf-8")
         say(f"{README}: wrote the table")
+    path = queue.root / TESTED
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    new = tested(queue, text)
+    if new != text:
+        path.write_text(new, encoding="utf-8")
+        say(f"{TESTED}: wrote the table")
+    if pace.keep():
+        say(f"{pace.KEPT}: updated from the checks that were run here")
+
+
+def tested(queue, text):
+    """TESTED.md as it is to be, given the @text that it has."""
+    known = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `") and len(cells) == len(queue.kernels) + 1:
+            known.update({(cells[0].strip("`"), kernel.name): cell for kernel, cell in zip(queue.kernels, cells[1:])})
+    rows = []
+    for suite in full.SUITES:
+        cells = []
+        for kernel in queue.kernels:
+            part = full.load(full.part_file(kernel, suite))
+            weaver = full.load(full.part_file(full.WEAVER, suite))
+            if part and (suite != "queue" or weaver):
+                results = part["results"] + (weaver["results"] if suite == "queue" else [])
+                skipped = sum(result["verdict"] == "SKIP" for result in results)
+                cells.append(f"{part['date']}: {len(results) - skipped} passed{f', {skipped} skipped' if skipped else ''}, "
+                             f"{part['source']}, {part['commit']}")
+            else:
+                cells.append(known.get((suite, kernel.name)) or "never")
+        rows.append(f"| `{suite}` | {' | '.join(cells)} |")
+    names = " | ".join(kernel.name for kernel in queue.kernels)
+    return "\n".join([
+        "<!-- SPDX-License-Identifier: GPL-2.0 -->", "<!-- made by `make table` from what `make check-full` left in build/full -->",
+        "# When all of it was last green", "",
+        "Each cell: the day on which `make check-full` passed that suite on that kernel, how many tests, the source, and the commit",
+        "of this repository. A skip is one that [skips.toml](tools/queue/skips.toml) explains. `make check` is run at each change.", "",
+        f"| suite | {names} |", f"|---|{'---|' * len(queue.kernels)}", *rows, ""])
 
 
 def stale(queue):
@@ -60,9 +100,9 @@ def table(queue):
         rows.append([title, *(cell(queue, kernel, entries) for kernel in kernels)])
     rows.append(["tested with Debian's", *(kernel.version for kernel in kernels)])
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    guests = [suite for suite in check.SUITES if suite in (*boots.SUITES, "control")]
+    guests = [suite for suite in full.SUITES if suite not in (*full.PATCHES, "xen")]
     lines += ["", f"Tested how, each kernel: `lint`; `build` for {' and '.join(commits.CONFIGS)}; "
-                  f"{', '.join(f'`{suite}`' for suite in guests)} in QEMU on x86_64; `xen`, when asked for, on arm64."]
+                  f"{', '.join(f'`{suite}`' for suite in guests)} in QEMU on x86_64; `xen` on arm64."]
     return "\n".join(lines) + "\n"
 
 

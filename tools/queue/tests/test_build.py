@@ -83,14 +83,13 @@ def test_a_sample_is_code_too(tmp_path):
     assert commits.setting(tmp_path, path, {"CONFIG_SAMPLES": "y"}) == ""
 
 
-def test_what_a_toggle_affects(tmp_path, monkeypatch):
+def test_which_toggles_matter(tmp_path):
     gadget = tmp_path / "drivers" / "dma-buf"
     gadget.mkdir(parents=True)
-    (gadget / "Makefile").write_text("obj-y += a.o b.o c.o\nobj-$(CONFIG_NOT) += not.o\n")
     variant = commits.Variant.__new__(commits.Variant)
     variant.tree = tmp_path
     variant.kbuild = type("Kbuild", (), {"obj": tmp_path})
-    monkeypatch.setattr(build, "resolved", lambda obj: {})
+    variant.toggles = {"CONFIG_GADGET": "y", "CONFIG_GADGET_TEST": "m"}
 
     def made(name, *words):
         (gadget / f"{name}.c").write_text("")
@@ -100,85 +99,72 @@ def test_what_a_toggle_affects(tmp_path, monkeypatch):
     # As 5.10 writes it.
     made("b", "$(wildcard include/config/gadget/test.h)", "../include/linux/b.h", "../include/linux/a.h")
     made("c", "$(wildcard include/config/OTHER)", "../include/linux/a.h")
-    # Left over from another commit.
-    made("not", "$(wildcard include/config/GADGET)", "../include/linux/a.h")
 
-    def affected(*paths, targets=("drivers/dma-buf/",)):
-        found = variant.affected(targets, paths, ["CONFIG_GADGET", "CONFIG_GADGET_TEST"])
-        return {path.removeprefix("drivers/dma-buf/"): uses for path, uses in found.items()}
+    def uses(*paths, targets=("drivers/dma-buf/",)):
+        return variant.uses(targets, paths)
 
-    one, test = {"CONFIG_GADGET"}, {"CONFIG_GADGET_TEST"}
-    assert affected("include/linux/a.h") == {"a.o": one, "b.o": test}
-    assert affected("include/linux/b.h", "README") == {"b.o": test}
-    assert affected("drivers/dma-buf/a.c", "drivers/dma-buf/c.c") == {"a.o": one}
-    assert affected("drivers/dma-buf/a.c", targets=["drivers/dma-buf/a.o"]) == {"a.o": one}
-    assert affected("drivers/dma-buf/a.c", targets=["drivers/dma-buf/b.o"]) == {}
-    assert affected("drivers/dma-buf/Makefile") == {}
+    assert uses("include/linux/a.h") == ["CONFIG_GADGET", "CONFIG_GADGET_TEST"]
+    assert uses("include/linux/b.h", "README") == ["CONFIG_GADGET_TEST"]
+    assert uses("drivers/dma-buf/a.c", "drivers/dma-buf/c.c") == ["CONFIG_GADGET"]
+    assert uses("drivers/dma-buf/a.c", targets=["drivers/dma-buf/a.o"]) == ["CONFIG_GADGET"]
+    assert uses("drivers/dma-buf/a.c", targets=["drivers/dma-buf/b.o"]) == []
+    assert uses("drivers/dma-buf/Makefile") == uses("drivers/dma-buf/c.c") == []
 
 
-def test_compiled_with_a_toggle_off(tmp_path):
-    variant = commits.Variant.__new__(commits.Variant)
-    variant.tree, variant.name, variant.arch, variant.known = tmp_path, "host-gcc", "host", set()
-    obj, side = tmp_path / ".obj", tmp_path / ".obj" / ".off-0"
-    variant.kbuild = type("Kbuild", (), {"obj": obj, "env": {}, "log": tmp_path / "log"})
-    variant.sides = {("CONFIG_GADGET",): side}
-    for directory, text in ((obj, "#define CONFIG_GADGET 1\n"), (side, "")):
-        (directory / "include" / "generated").mkdir(parents=True)
-        (directory / "include" / "generated" / "autoconf.h").write_text(text)
-    (side / ".config").write_text("")
-    (obj / "drivers").mkdir()
-    (tmp_path / "drivers").mkdir()
-    (tmp_path / "drivers" / "Makefile").write_text("obj-y += a.o\nobj-$(CONFIG_GADGET) += b.o\n")
-    (obj / "drivers" / ".a.o.cmd").write_text(
-        "savedcmd_drivers/a.o := gcc -Wp,-MMD,drivers/.a.o.d -I./include -Wall -c -o drivers/a.o ../drivers/a.c ; false\n")
+@pytest.fixture
+def variant(tmp_path, monkeypatch):
+    """A variant whose make does nothing but note the configuration; all objects depend on both toggles."""
+    it = commits.Variant.__new__(commits.Variant)
+    it.tree, it.name, it.arch, it.logs, it.off, it.state = tmp_path, "host-gcc", "host", tmp_path, True, None
+    it.options, it.toggles = {"CONFIG_A": "y"}, {"CONFIG_T": "y", "CONFIG_U": "m"}
+    it.made, it.configured, it.fails = [], [], ()
 
-    def problems(text, target="drivers/a.o"):
-        (tmp_path / "drivers" / "a.c").write_text(f"#include <generated/autoconf.h>\n{text}\n")
-        found, warned = variant.without(("CONFIG_GADGET",), {target: {"CONFIG_GADGET"}})
-        return found + [text for _, text in warned]
+    class Kbuild:
+        obj, log = tmp_path, None
 
-    assert problems("#ifdef CONFIG_GADGET\n#error on\n#endif") == []
-    assert "#error" in problems("#ifndef CONFIG_GADGET\n#error off\n#endif")[0]
-    assert "unused" in problems("#ifndef CONFIG_GADGET\nstatic int a;\n#endif")[0]
-    warned = {("host-gcc", ("a.c", "warning: x")), ("host-gcc", ("b.c", "warning: y"))}
-    variant.known = {("a.c", "warning: x")}
-    assert variant.new(warned) == ["host-gcc: b.c: warning: y"]
-    # Not there when the toggle is off.
-    assert problems("", "drivers/b.o") == []
-    assert list(obj.glob("drivers/*.o")) == []
-    (side / ".config").write_text("CONFIG_GADGET=y\n")
-    assert "on again" in problems("")[0]
+        @staticmethod
+        def configure(options, optional):
+            it.configured.append(options)
+            (tmp_path / ".config").write_text("".join(f"{name}={value}\n" for name, value in options.items() if value != "n"))
+
+    def make(number, targets, *_words):
+        off = tuple(name for name in it.toggles if name not in build.resolved(tmp_path))
+        it.made.append(off)
+        if off in it.fails:
+            raise Failure("a.c:1: error: x; see log\nmore")
+        return {("a.c", "warning: w")} if off == ("CONFIG_U",) else set()
+
+    it.kbuild, it.make = Kbuild, make
+    monkeypatch.setattr(commits.Variant, "targets", lambda self, paths, included: ["a.o"])
+    monkeypatch.setattr(commits.Variant, "uses", lambda self, targets, paths: list(self.toggles) if paths else [])
+    return it
 
 
-def test_what_need_not_be_made_again(tmp_path, monkeypatch):
-    variant = commits.Variant.__new__(commits.Variant)
-    variant.tree, variant.name, variant.arch = tmp_path, "host-gcc", "host"
-    obj = tmp_path / ".obj"
-    variant.kbuild = type("Kbuild", (), {"obj": obj, "env": {}, "log": tmp_path / "log"})
-    monkeypatch.setattr(build, "resolved", lambda obj: {"CONFIG_NEW": "y"})
-    for directory in (obj / "drivers", tmp_path / "drivers"):
-        directory.mkdir(parents=True)
-    (tmp_path / "drivers" / "Makefile").write_text("obj-y += a.o new.o\nobj-$(CONFIG_NOT) += not.o\n")
-    for name in ("a", "new", "not", "test"):
-        (tmp_path / "drivers" / f"{name}.c").write_text("int used;\n")
-    for name, sources in (("a", ["a"]), ("test", ["test", "a"])):
-        (obj / "drivers" / f".{name}.o.cmd").write_text(
-            f"savedcmd_drivers/{name}.o := gcc -Wp,-MMD,drivers/.{name}.o.d -Wall -c -o drivers/{name}.o ../drivers/{name}.c\n"
-            + "".join(f"  ../drivers/{source}.c \\\n" for source in sources))
+def test_a_commit_with_all_on_all_off_and_each_off(variant):
+    assert variant.step(1, ["a.c"], ()) == (["a.o"], [], {("host-gcc, CONFIG_U off", ("a.c", "warning: w"))})
+    assert variant.made == [(), ("CONFIG_T", "CONFIG_U"), ("CONFIG_T",), ("CONFIG_U",)]
+    variant.known = {("a.c", "warning: w")}
+    assert variant.new({("how", ("a.c", "warning: w")), ("how", ("b.c", "warning: x"))}) == ["how: b.c: warning: x"]
+    # Where no toggle matters none is turned off, and the configuration is not touched without need.
+    variant.made.clear()
+    variant.step(2, [], ())
+    before = len(variant.configured)
+    variant.step(3, [], ())
+    assert variant.made == [(), ()] and len(variant.configured) == before
+    variant.step(4, ["drivers/Kconfig"], ())
+    assert len(variant.configured) > before
 
-    assert variant.again(["Documentation/a.rst", "tools/testing/b.c"]) == []
-    assert variant.again(["drivers/a.c", "MAINTAINERS"]) == ["drivers/a.o", "drivers/test.o"]
-    assert variant.again(["drivers/test.c", "drivers/not.c"]) == ["drivers/test.o"]
-    # What only make can tell: sources that are new or gone, headers, how it is built.
-    for path in ("drivers/new.c", "drivers/gone.c", "include/linux/a.h", "drivers/Makefile", "drivers/Kconfig"):
-        assert variant.again(["drivers/a.c", path]) is None
 
-    assert variant.recompile(["drivers/a.o"]) == ([], set())
-    (tmp_path / "drivers" / "a.c").write_text("static int unused;\n")
-    assert "unused" in str(variant.recompile(["drivers/a.o"])[1])
-    (tmp_path / "drivers" / "a.c").write_text("#error gone wrong\n")
-    assert "#error gone wrong" in variant.recompile(["drivers/a.o"])[0][0]
-    assert list(obj.glob("drivers/*.o")) == []
+def test_a_commit_that_does_not_build(variant):
+    variant.fails = ((),)
+    assert variant.step(1, ["a.c"], ()) == ([], ["host-gcc: a.c:1: error: x; see log"], set())
+    variant.fails = (("CONFIG_T",),)
+    assert variant.step(1, ["a.c"], ()) == ([], ["host-gcc, CONFIG_T off: a.c:1: error: x; see log"], set())
+
+
+def test_a_toggle_that_is_turned_on_again(variant, monkeypatch):
+    monkeypatch.setattr(build, "resolved", lambda obj: {"CONFIG_T": "y", "CONFIG_U": "m"})
+    assert "something turns CONFIG_T CONFIG_U on again" in variant.step(1, ["a.c"], ())[1][0]
 
 
 def test_warnings_have_no_lines():

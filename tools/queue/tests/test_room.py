@@ -57,10 +57,10 @@ def test_unpatched_files_come_back(kernel, toy):
     before = (kernel.pristine / "drivers/dma-buf/a.c").read_bytes()
     source.drop_files(kernel)
     assert not (kernel.pristine / "drivers").exists()
-    assert source.pristine(kernel) == kernel.pristine
+    assert source.get(kernel) == kernel.pristine
     assert (kernel.pristine / "drivers/dma-buf/a.c").read_bytes() == before
     assert gitcmd.own(kernel.pristine, toy.queue)("status", "--porcelain") == ""
-    source.pristine(kernel)
+    source.get(kernel)
 
 
 def test_says_that_it_is_short(toy, monkeypatch, capsys):

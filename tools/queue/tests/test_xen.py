@@ -104,7 +104,7 @@ def test_the_unpatched_kernel(tmp_path, recorded, monkeypatch, log, verdicts):
     monkeypatch.setattr(xensuite.Control, "judge_stock", lambda self: None)
     xensuite.Control(machine, recorded, {"tools/b.c"}).run()
     assert list(machine.programs) == [item]
-    assert [(result.suite, result.verdict) for result in recorded.all] == [("control", verdict) for verdict in verdicts]
+    assert [(result.suite, result.verdict) for result in recorded.all] == [("xen", verdict) for verdict in verdicts]
 
 
 STOCK = "1..4\n" + "".join(f"{verdict} {number} {test}\n" for number, (verdict, test) in enumerate((
@@ -114,9 +114,9 @@ STOCK = "1..4\n" + "".join(f"{verdict} {number} {test}\n" for number, (verdict, 
 
 @pytest.mark.parametrize("log,splat,wrong", [
     (STOCK, f"WARNING: {xensuite.INVERSION} dependency detected", []),
-    (STOCK.replace("not ok 1", "ok 1"), f"WARNING: {xensuite.INVERSION}", ["xen.stock.export_two_waiters"]),
-    (STOCK.replace("ok 4", "not ok 4"), f"WARNING: {xensuite.INVERSION}", ["xen.stock.import"]),
-    (STOCK, "BUG: another", ["xen.stock.map_while_mapping"]),
+    (STOCK.replace("not ok 1", "ok 1"), f"WARNING: {xensuite.INVERSION}", ["control.stock.export_two_waiters"]),
+    (STOCK.replace("ok 4", "not ok 4"), f"WARNING: {xensuite.INVERSION}", ["control.stock.import"]),
+    (STOCK, "BUG: another", ["control.stock.map_while_mapping"]),
 ])
 def test_the_older_ioctls_of_the_unpatched_kernel(tmp_path, recorded, monkeypatch, log, splat, wrong):
     machine = session(tmp_path, "arm64", "b")

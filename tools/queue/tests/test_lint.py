@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Which warnings of sparse count: those that the unpatched source does not have."""
+
+import pytest
+
+import lint
+from results import FAIL, PASS, Results
+
+OLD = ("drivers/a.c", "warning: old")
+NEW = ("../drivers/a.c", "warning: new")
+TOUCHED = {"drivers/a.c": "M", "drivers/b.c": "A"}
+
+
+@pytest.fixture
+def judge(toy, tmp_path, monkeypatch):
+    """Function: the verdicts on warnings of the woven source; `before` is what sparse says of the unpatched one, `asked` how often."""
+    (tmp_path / "sparse.known").write_text(f"# words\n5.10 {OLD[0]}: {OLD[1]}\n6.1 drivers/b.c: warning: x\n")
+    monkeypatch.setattr(lint, "PLANTED", tmp_path)
+    monkeypatch.setattr(lint.config, "queue", lambda: toy.queue)
+    monkeypatch.setattr(lint.commits, "checkout", lambda kernel: (None, None))
+    monkeypatch.setattr(lint.debian, "sparse", lambda: ["sparse"])
+
+    def run(warnings, short, checked=("drivers/a.c", "drivers/b.c")):
+        it = lint.Lint.__new__(lint.Lint)
+        it.kernel, it.results, it.log = toy.old, Results(), tmp_path / "log"
+
+        def unpatched(git, commit, sources, command):
+            run.asked += 1
+            return set(), set(run.before), None
+        monkeypatch.setattr(it, "warnings", unpatched)
+        it.sparse_judge(TOUCHED, set(checked), set(warnings), short)
+        return {result.test: result.verdict for result in it.results.all}
+    run.before, run.asked = [OLD], 0
+    return run
+
+
+def test_what_is_known(judge):
+    assert judge([OLD], short=True) == {"sparse.drivers/a.c": PASS, "sparse.drivers/b.c": PASS}
+    assert judge.asked == 0
+
+
+def test_what_is_new(judge):
+    assert judge([OLD, NEW], short=True)["sparse.drivers/a.c"] == FAIL
+    judge.before = [OLD, NEW]
+    assert judge([OLD, NEW], short=True)["sparse.drivers/a.c"] == PASS and judge.asked == 2
+
+
+def test_another_source_is_looked_at_itself(judge, toy, tmp_path):
+    toy.old.pristine.rename(tmp_path / "gone")
+    judge([OLD], short=True)
+    assert judge.asked == 1
+
+
+def test_what_is_known_is_compared(judge):
+    assert judge([OLD], short=False)["sparse.known"] == PASS
+    judge.before = [OLD, NEW]
+    assert judge([OLD, NEW], short=False)["sparse.known"] == FAIL      # one more
+    judge.before = []
+    assert judge([OLD], short=False)["sparse.known"] == FAIL           # one less
+    assert judge([OLD], short=False)["sparse.drivers/a.c"] == FAIL
+
+
+def test_what_sparse_never_saw(judge):
+    assert judge([], short=True, checked=["drivers/a.c"])["sparse.drivers/b.c"] == FAIL

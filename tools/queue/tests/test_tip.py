@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The last commit compiled: what it finds, each time anew."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import commits
+import debian
+import gitcmd
+import tip
+from results import FAIL, PASS, Results
+from steps import Failure
+
+
+@pytest.fixture
+def tried(toy, monkeypatch):
+    """Function: the verdicts of tip.check(); `says` is what the compiler warns of, by toggles off or not, `fails` whether it fails."""
+    toy.make(toy.old)
+    state = SimpleNamespace(says={}, known=set(), fails=None, sparse="", targets=["drivers/dma-buf/"])
+    objects = toy.old.tree / ".obj"
+
+    class Variant(commits.Variant):
+        def __init__(self, tree, kernel, arch):
+            self.tree, self.arch, self.name, self.logs = tree, arch, arch, toy.root
+            self.toggles, self.off = {"CONFIG_TOY": "y"}, ()
+            self.kbuild = SimpleNamespace(obj=objects, log=None)
+
+        def configure(self, off=()):
+            self.off = off
+
+        def targets(self, paths, included):
+            return state.targets
+
+        def make(self, number, targets, *words):
+            if self.tree != toy.old.tree:
+                return state.known
+            assert not (objects / "drivers/dma-buf/a.o").exists()       # so that it warns again
+            (objects / "drivers/dma-buf").mkdir(parents=True, exist_ok=True)
+            (objects / "drivers/dma-buf/a.o").touch()
+            if state.fails == bool(self.off):
+                raise Failure(f"{self.name}: a.c:1: error: x; see the log\nmore")
+            return set(state.says.get(bool(self.off), ()))
+
+    monkeypatch.setattr(commits, "Variant", Variant)
+    monkeypatch.setattr(commits, "checkout", lambda kernel: (gitcmd.own(toy.old.pristine, toy.queue), None))
+    monkeypatch.setattr(debian, "sparse", lambda: ["sparse"])
+    monkeypatch.setattr(tip.commits.config, "queue", lambda: toy.queue)
+    monkeypatch.setattr(commits, "CONFIGS", ("x86_64", "arm64"))
+    judged = []
+    lint = SimpleNamespace(run_sparse=lambda variant, targets, command: state.sparse, sparse_planted=lambda command: None,
+                           sparse_judge=lambda touched, seen, warnings, short: judged.append((seen, warnings)))
+
+    def run(suites=("build", "lint")):
+        results = Results()
+        tip.check(toy.old, suites, results, lint if "lint" in suites else None)
+        return {result.test: (result.verdict, result.reason) for result in results.all}
+    run.state, run.judged = state, judged
+    return run
+
+
+def test_all_is_well(tried):
+    found = tried()
+    # The toy's sources are in the subsystem, and were all compiled.
+    assert found == {name: (PASS, "") for name in ("tip-x86_64-toggles-on", "tip-x86_64-toggles-off", "tip-arm64-toggles-on",
+                                                   "tip-arm64-toggles-off", "coverage")}
+    assert tried() == found     # what is up to date is compiled again
+
+
+@pytest.mark.parametrize("off", [False, True])
+def test_an_error(tried, off):
+    tried.state.fails = off
+    found = tried()
+    name = f"tip-arm64-toggles-{'off' if off else 'on'}"
+    assert found[name] == (FAIL, "arm64: a.c:1: error: x; see the log")
+    assert found[f"tip-arm64-toggles-{'on' if off else 'off'}"][0] == PASS
+
+
+def test_a_warning_of_the_queue_and_one_of_the_kernel(tried):
+    tried.state.says = {True: {("a.c", "warning: new"), ("a.c", "warning: old")}}
+    tried.state.known = {("a.c", "warning: old")}
+    for _ in range(2):      # the second time as well
+        found = tried()
+        assert found["tip-x86_64-toggles-off"] == (FAIL, "x86_64, toggles off: a.c: warning: new")
+        assert found["tip-x86_64-toggles-on"][0] == PASS
+
+
+def test_what_sparse_says(tried):
+    tried.state.sparse = "  CHECK   ../drivers/dma-buf/a.c\ndrivers/dma-buf/a.c:3:4: warning: address spaces\n"
+    assert tried(("lint",)) == {}       # told to the Lint, and no toggle turned off for nothing
+    assert tried.judged == [({"drivers/dma-buf/a.c"}, {("drivers/dma-buf/a.c", "warning: address spaces")})]
