@@ -15,7 +15,6 @@ without a guest have less priority, so that they disturb the guests' timing litt
 
 import collections
 import concurrent.futures
-import functools
 import os
 import sys
 import threading
@@ -84,7 +83,7 @@ class Check:
     def run(self):
         lanes = [self.build_kernels, self.boot_guests, self.boot_guests] if self.guests else []
         lanes += [self.check_patches] if {"queue", "lint", "build"} & set(self.suites) else []
-        together([functools.partial(self.prepare.attempt, None, lambda _, lane=lane: lane()) for lane in lanes])
+        self.prepare.together(lanes)
 
     def build_kernels(self):
         aside()
@@ -175,13 +174,6 @@ class Check:
             tip.check(kernel, self.suites, self.results, sparse)
 
 
-def together(lanes):
-    """Do all of the @lanes at once."""
-    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
-        for done in [pool.submit(work) for work in lanes]:
-            done.result()
-
-
 def thorough(kernel):
     return kernel in (config.kernels()[0], config.kernels()[-1])
 
@@ -220,6 +212,12 @@ class Preparation:
         for path, why in made.left.items():
             self.results.add(kernel.name, "queue", f"applies.{path}", FAIL, why)
         return made
+
+    def together(self, lanes):
+        """Do all of the @lanes at once; the others go on if one fails."""
+        with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+            for done in [pool.submit(self.attempt, None, lambda _, lane=lane: lane()) for lane in lanes]:
+                done.result()
 
     def attempt(self, kernel, work):
         """Do @work on @kernel; what else there is to do is still worth doing if it fails, whatever the reason."""

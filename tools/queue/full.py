@@ -15,7 +15,6 @@ series, the tools, the source. FORCE=1 runs it all the same. `make table` writes
 import collections
 import dataclasses
 import datetime
-import functools
 import hashlib
 import json
 
@@ -73,7 +72,7 @@ class Full:
     def run(self):
         lanes = [self.guests] if set(self.suites) - set(PATCHES) else []
         lanes += [self.patches] if self.rest else []
-        check.together([functools.partial(self.prepare.attempt, None, lambda _, lane=lane: lane()) for lane in lanes])
+        self.prepare.together(lanes)
 
     def guests(self):
         for kernel in self.kernels:

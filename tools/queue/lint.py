@@ -58,6 +58,12 @@ def said(patch):
     return re.sub(r"^(Subject: \[PATCH [^]]*\]|Date:.*$|@@ .* @@.*$)", "", text, flags=re.MULTILINE)
 
 
+def read_sparse(output):
+    """(sources that sparse has looked at, {(file, warning)}) by what make printed."""
+    return (set(re.findall(r"^  CHECK   (?:\.\./)?(\S+)$", output, re.MULTILINE)),
+            set(re.findall(r"^([^\s:]+\.[ch]):\d+:\d+: ((?:warning|error): .*)$", output, re.MULTILINE)))
+
+
 class Lint:
     # What checkpatch has nothing to say of, on one kernel: it is the same checkpatch for all.
     clean = set()
@@ -234,8 +240,9 @@ class Lint:
             if not targets:
                 continue
             output = self.run_sparse(variant, targets, command)
-            found.update(re.findall(r"^([^\s:]+\.[ch]):\d+:\d+: ((?:warning|error): .*)$", output, re.MULTILINE))
-            seen.update(re.findall(r"^  CHECK   (?:\.\./)?(\S+)$", output, re.MULTILINE))
+            checked, said = read_sparse(output)
+            seen |= checked
+            found |= said
         return seen, found, variant
 
     def sparse_names(self, git, variant, command):

@@ -99,11 +99,7 @@ def get(kernel, which=""):
         try:
             archive = tarball(kernel.package, source.version, package)
         except debian.Gone as failure:
-            # From now on wanted() passes it over.
-            steps.note(str(failure))
-            GONE.parent.mkdir(parents=True, exist_ok=True)
-            with open(GONE, "a", encoding="utf-8") as file:
-                file.write(f"{kernel.package} {source.version}\n")
+            pass_over(kernel, source.version, failure)
             archive = None
     if archive is None:
         announce([kernel], which)
@@ -111,6 +107,14 @@ def get(kernel, which=""):
     unpack(kernel, archive, f"{kernel.package} {source.version}")
     shutil.rmtree(package)
     return kernel.pristine
+
+
+def pass_over(kernel, version, failure):
+    """Have listed() leave out a version from now on, because of @failure to get it."""
+    steps.note(str(failure))
+    GONE.parent.mkdir(parents=True, exist_ok=True)
+    with open(GONE, "a", encoding="utf-8") as file:
+        file.write(f"{kernel.package} {version}\n")
 
 
 def listed(kernel):
@@ -234,7 +238,11 @@ def tools_tree():
                                                         "base", "--", *TOOLS)
             top = "linux"
         else:
-            archive = tarball(kernel.package, source.version, scratch)
+            try:
+                archive = tarball(kernel.package, source.version, scratch)
+            except debian.Gone as failure:
+                pass_over(kernel, source.version, failure)
+                return tools_tree()
             top = Path(archive.name).name.removesuffix(".tar.xz")
         steps.run(["tar", "-xf", archive, "-C", part, "--strip-components=1", *(f"{top}/{name}" for name in TOOLS)],
                   what=f"unpacking {archive}")

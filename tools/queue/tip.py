@@ -5,11 +5,11 @@ For x86-64 and arm64, with gcc: the whole subsystem, and of the rest the sources
 toggles on and with them off. Every commit by itself is for `make check-full`, see commits.py.
 """
 
-import re
 import time
 
 import commits
 import debian
+import lint
 from results import FAIL, PASS
 from steps import Failure
 
@@ -19,7 +19,7 @@ NUMBER = 9000       # of the logs, beside those of commits.py
 def check(kernel, suites, results, sparse):
     """Compile it; @sparse is the Lint that looks at the sources meanwhile, or None."""
     touched = commits.touched_by_all(kernel)
-    compiled, warnings, seen, whole = set(), set(), set(), True
+    compiled, warnings, seen, broken = set(), set(), set(), []
     for arch in commits.CONFIGS:
         variant = commits.Variant(kernel.tree, kernel, arch)
         with results.pace.timed(f"tip, {arch}", kernel):
@@ -27,18 +27,21 @@ def check(kernel, suites, results, sparse):
                 start = time.monotonic()
                 built, problems = compile_tip(kernel, variant, toggles, sorted(touched))
                 compiled.update(built)
-                whole = whole and bool(built)
+                broken += problems if not built else []
                 if "build" in suites:
                     results.add(kernel.name, "build", f"tip-{variant.name}-toggles-{toggles}", FAIL if problems else PASS,
                                 problems[0] if problems else "", time.monotonic() - start)
                 if toggles == "on" and sparse and built:
                     output = sparse.run_sparse(variant, built, debian.sparse())
-                    warnings.update(re.findall(r"^([^\s:]+\.[ch]):\d+:\d+: ((?:warning|error): .*)$", output, re.MULTILINE))
-                    seen.update(re.findall(r"^  CHECK   (?:\.\./)?(\S+)$", output, re.MULTILINE))
+                    checked, said = lint.read_sparse(output)
+                    seen |= checked
+                    warnings |= said
     # Where something does not compile, what is missing says nothing.
-    if "build" in suites and whole:
+    if "build" in suites and not broken:
         commits.coverage(kernel, sorted(touched), compiled, kernel.tree, results)
-    if sparse and whole:
+    if sparse and broken:
+        results.add(kernel.name, "lint", "sparse", FAIL, broken[0])
+    elif sparse:
         sparse.sparse_planted(debian.sparse())
         sparse.sparse_judge(touched, seen, warnings, short=True)
 

@@ -181,3 +181,21 @@ def test_from_a_tarball(toy, kernel, tmp_path):
         (tmp_path / "empty").mkdir()
         source.take(kernel, tmp_path / "empty")
     assert (kernel.pristine / "Makefile").read_text() == before
+
+
+def test_the_tools_where_their_package_is_gone(toy, kernel, monkeypatch, tmp_path, capsys):
+    def tarball(package, version, dest):
+        if version == TESTED:
+            raise source.debian.Gone(f"{package} {version}: the mirror no longer has it")
+        for name in source.TOOLS:
+            (dest / "linux" / name).mkdir(parents=True)
+            (dest / "linux" / name / "version").write_text(version)
+        with tarfile.open(dest / "linux.tar.xz", "w:xz") as tar:
+            tar.add(dest / "linux", "linux")
+        return dest / "linux.tar.xz"
+    monkeypatch.setattr(source, "tarball", tarball)
+    monkeypatch.setattr(source.config, "kernels", lambda: [kernel])
+    monkeypatch.setattr(source.config, "BUILD", tmp_path / "build")
+    path = source.tools_tree()
+    assert path.name == "linux-5.10.11-1" and (path / "scripts/version").read_text() == "5.10.11-1"
+    assert "the mirror no longer has it" in capsys.readouterr().out

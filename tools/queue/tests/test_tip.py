@@ -76,6 +76,12 @@ def test_an_error(tried, off):
     assert found[f"tip-arm64-toggles-{'on' if off else 'off'}"][0] == PASS
 
 
+def test_an_error_is_one_of_lint_alone_as_well(tried):
+    tried.state.fails = False
+    assert tried(("lint",)) == {"sparse": (FAIL, "x86_64: a.c:1: error: x; see the log")} and not tried.judged
+    assert tried()["sparse"][0] == FAIL and "coverage" not in tried()
+
+
 def test_a_warning_of_the_queue_and_one_of_the_kernel(tried):
     tried.state.says = {True: {("a.c", "warning: new"), ("a.c", "warning: old")}}
     tried.state.known = {("a.c", "warning: old")}
