@@ -22,12 +22,10 @@ import argparse
 import sys
 from pathlib import Path
 
-import build
-import config
-import guest
-import kselftest
-import xen
-from steps import Failure, say
+from base import config
+from base.steps import Failure, say
+from lab import build, guest, xen
+from suites import kselftest
 
 
 def main():

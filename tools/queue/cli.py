@@ -9,8 +9,8 @@ import argparse
 import os
 import sys
 
-import config
-from steps import Failure, say
+from base import config
+from base.steps import Failure, say
 
 HELP = """\
 make run [KERNEL={k}]      build the patched kernel, boot it in QEMU, show every feature at work;
@@ -50,31 +50,32 @@ def show_help(_args):
 
 
 def deps(_args):
-    import debian
+    from lab import debian
     return debian.deps()
 
 
 def source(args):
-    import source as sources
+    from base import origin
+    from lab import source as sources
     kernel = the_kernel(args)
     if args.origin and args.source:
         raise Failure("FROM= names a source, SOURCE= one of Debian's: give one of them")
     if not args.origin:
         sources.announce([kernel], args.source)
     path = sources.take(kernel, args.origin) if args.origin else sources.get(kernel, args.source)
-    package, version = sources.recorded(config.queue(), kernel)
+    package, version = origin.recorded(config.queue(), kernel)
     say(f"{path}: {package} {version}, tag base")
 
 
 def series(args):
-    import weave
+    from weave import mails
     kernel = the_kernel(args)
-    say(f"{kernel.out}: {len(weave.write(config.queue(), kernel))} patches")
+    say(f"{kernel.out}: {len(mails.write(config.queue(), kernel))} patches")
 
 
 def tree(args):
-    import source as sources
-    import tree as trees
+    from lab import source as sources
+    from weave import tree as trees
     kernel = the_kernel(args)
     sources.announce([kernel], args.source)
     sources.get(kernel, args.source)
@@ -83,47 +84,49 @@ def tree(args):
 
 
 def refresh(args):
-    import refresh as refreshing
+    from weave import refresh as refreshing
     refreshing.refresh(config.queue(), the_kernel(args))
 
 
 def am(args):
-    import am as applying
+    from weave import am as applying
     applying.am(config.queue(), args.kdir)
 
 
 def verify(_args):
-    import verify as verifying
+    from weave import verify as verifying
     return verifying.main(config.queue())
 
 
 def table(_args):
-    import table as tables
+    from suites import tested
+    from weave import table as tables
     tables.main(config.queue())
+    tested.main(config.queue())
 
 
 def run(args):
-    import demo
+    from suites import demo
     return demo.main(the_kernel(args), args.demo, args.source)
 
 
 def check(args):
-    import check as checking
+    from suites import check as checking
     return checking.main(the_kernels(args), args.suites.split(), args.source)
 
 
 def check_full(args):
-    import full
+    from suites import full
     return full.main(the_kernels(args), args.suites.split(), args.source, args.force)
 
 
 def upkeep(args):
-    import upkeep as keeping
+    from suites import upkeep as keeping
     return keeping.main(config.queue(), the_kernels(args), args.source)
 
 
 def lint(args):
-    import lint as linting
+    from suites import lint as linting
     return linting.main(the_kernels(args), args.source)
 
 

@@ -10,11 +10,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 # pylint: disable=wrong-import-position
-import config   # noqa: E402
-import gitcmd   # noqa: E402
-import steps    # noqa: E402
-import tree     # noqa: E402
-import weave    # noqa: E402
+from base import config, gitcmd, steps  # noqa: E402
+from weave import mails, tree           # noqa: E402
 
 TABLE = """
 [queue]
@@ -292,7 +289,7 @@ class Toy:
         return self.git(kernel)
 
     def woven(self, kernel, **options):
-        return weave.woven(self.queue, kernel, **options)
+        return mails.woven(self.queue, kernel, **options)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """make am: onto a user's tree, or a refusal that changes nothing."""
 
-import am
 import pytest
-import steps
-from gitcmd import FIXED, Git
-from steps import Failure
 
+from base import steps
+from base.gitcmd import FIXED, Git
+from base.steps import Failure
 from conftest import A_C, FILES, state
+from weave import am
 
 
 @pytest.fixture

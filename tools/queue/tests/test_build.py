@@ -3,10 +3,10 @@
 
 import pytest
 
-import build
-import commits
-import config
-from steps import Failure
+from base import config
+from base.steps import Failure
+from lab import build
+from suites import commits
 
 
 def test_the_toggles_can_be_turned_off():

@@ -5,12 +5,11 @@ import threading
 
 import pytest
 
-import check
-import config
-import full
+from base import config
+from base.steps import Failure
 from conftest import FILES
-from results import FAIL, PASS, Results
-from steps import Failure
+from suites import check, full
+from suites.results import FAIL, PASS, Results
 
 ALL = [kernel.name for kernel in config.kernels()]
 
@@ -139,7 +138,7 @@ def parts(log, monkeypatch, tmp_path):
     monkeypatch.setattr(full, "inputs", lambda kernel, tools: State.inputs.get(full.name_of(kernel), "same"))
     monkeypatch.setattr(full, "check_alone", alone)
     monkeypatch.setattr(full.source, "restore_files", lambda kernel: None)
-    monkeypatch.setattr(full.source, "recorded", lambda queue, kernel: ("", "1.2.3"))
+    monkeypatch.setattr(full.origin, "recorded", lambda queue, kernel: ("", "1.2.3"))
     monkeypatch.setattr(full.promises, "weaver", lambda results: suite("queue", "-", results))
     monkeypatch.setattr(full.promises, "check", lambda kernel, left, results: suite("queue", kernel.name, results))
     monkeypatch.setattr(full.lint, "Lint", lambda kernel, results: type("Lint", (), {"run": lambda self: suite("lint", kernel.name, results)})())

@@ -5,10 +5,11 @@ import re
 import subprocess
 import sys
 
-import cli
-import config
 import pytest
-from steps import Failure, run, step
+
+import cli
+from base import config
+from base.steps import Failure, run, step
 
 
 def test_the_makefile_and_the_help_know_each_command():

@@ -3,8 +3,8 @@
 
 import pytest
 
-import debian
-from steps import Failure
+from base.steps import Failure
+from lab import debian
 
 NONE = "E: The repository 'http://mirror.example/debian {} Release' {} a Release file."
 BROKEN = "E: Failed to fetch http://mirror.example/debian/dists/new/InRelease  503  Service Unavailable"

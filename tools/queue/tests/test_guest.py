@@ -3,8 +3,8 @@
 
 import pytest
 
-import guest
-from guest import Boot, Item
+from lab import guest
+from lab.guest import Boot, Item
 
 PLAN = [Item("one", 10, "true"), Item("two", 10, "true")]
 GOOD = ["BOOT", "START one", "END one 0", "START two", "END two 3", "DONE 2"]

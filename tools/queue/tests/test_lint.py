@@ -3,8 +3,8 @@
 
 import pytest
 
-import lint
-from results import FAIL, PASS, Results
+from suites import lint
+from suites.results import FAIL, PASS, Results
 
 OLD = ("drivers/a.c", "warning: old")
 NEW = ("../drivers/a.c", "warning: new")

@@ -3,10 +3,9 @@
 
 import pytest
 
-import config
-import needs
-import series
-from steps import Failure
+from base import config
+from base.steps import Failure
+from weave import mails, needs, series
 
 MAIL = """\
 Subject: dma-buf: {name}
@@ -74,8 +73,7 @@ def test_what_a_patch_says(toy, graph):
 def test_the_queue_itself():
     queue = config.queue()
     kernel = queue.kernels[0]
-    import weave
-    found = needs.of(queue, kernel, weave.woven(queue, kernel))
+    found = needs.of(queue, kernel, mails.woven(queue, kernel))
     gntdev = found["drivers/xen/gntdev-dmabuf-map.patch"]
     assert {"drivers/dma-buf/dma-buf-release.patch", "drivers/xen/grant-table-held.patch"} <= gntdev
     assert "drivers/dma-buf/dma-buf-poll.patch" in found["drivers/dma-buf/dma-buf-sync-file.patch"]

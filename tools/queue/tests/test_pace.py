@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import pace
-from pace import Pace
+from suites import pace
+from suites.pace import Pace
 
 
 @pytest.fixture

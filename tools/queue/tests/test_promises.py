@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-import promises
-import weave
 from conftest import A_C, FILES
-from results import PASS, SKIP, Results
-from tree import Stack
+from suites import promises
+from suites.results import PASS, SKIP, Results
+from weave import mails
+from weave.tree import Stack
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def am(monkeypatch, toy, status=0, output=""):
     def command(*args, env=None):
         if status == 0:
             git = promises.gitcmd.own(args[2], toy.queue)
-            git("am", "--quiet", *weave.write(toy.queue, toy.old))
+            git("am", "--quiet", *mails.write(toy.queue, toy.old))
         return status, output
     monkeypatch.setattr(promises, "command", command)
 

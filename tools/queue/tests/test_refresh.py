@@ -2,12 +2,10 @@
 """Taking a tree back: each kind of edit comes back into the file it belongs to, and no other."""
 
 import pytest
-import refresh
-import udiff
-import weave
-from steps import Failure
 
+from base.steps import Failure
 from conftest import ENTRY, state
+from weave import mails, refresh, udiff
 
 A_C = "drivers/dma-buf/a.c"
 NEW_C = "drivers/dma-buf/new.c"
@@ -295,7 +293,7 @@ def test_a_tree_with_bytes_that_are_not_utf8(toy):
     path.write_bytes(path.read_bytes().replace(b"tested */", b"t\xe9sted\f */"))
     assert refreshed(toy, toy.new) == ["drivers/dma-buf/tests.patch"]
     assert b"t\xe9sted\f */" in (toy.root / "drivers/dma-buf/tests.patch").read_bytes()
-    assert b"t\xe9sted\f" in b"".join(w.data for w in weave.woven(toy.queue, toy.new))
+    assert b"t\xe9sted\f" in b"".join(w.data for w in mails.woven(toy.queue, toy.new))
     assert git("status", "--porcelain") == ""
 
 

@@ -5,12 +5,9 @@ import json
 
 import pytest
 
-import build
-import igt
-import kselftest
-import kunit
-import results
-from results import FAIL, PASS, SKIP
+from lab import build
+from suites import igt, kselftest, kunit, results
+from suites.results import FAIL, PASS, SKIP
 
 HARNESS = """\
 TAP version 13

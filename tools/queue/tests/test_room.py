@@ -3,10 +3,9 @@
 
 import pytest
 
-import gitcmd
-import room
-import source
-import tree
+from base import gitcmd
+from lab import room, source
+from weave import tree
 
 
 @pytest.fixture

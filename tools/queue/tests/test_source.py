@@ -5,10 +5,10 @@ import tarfile
 
 import pytest
 
-import gitcmd
-import source
+from base import gitcmd, origin
+from base.steps import Failure
 from conftest import FILES
-from steps import Failure
+from lab import source
 
 TESTED = "5.10.9-1"
 
@@ -42,14 +42,14 @@ def pack(toy, dest, version, name="5.10"):
 
 
 def version(toy, kernel):
-    return source.recorded(toy.queue, kernel)
+    return origin.recorded(toy.queue, kernel)
 
 
 def test_the_tested_one_is_taken_while_it_is_listed(toy, kernel, capsys):
     source.announce([kernel])
     assert not capsys.readouterr().out
     assert source.get(kernel) == kernel.pristine
-    assert version(toy, kernel) == ("linux-source-5.10", TESTED) and source.is_tested(toy.queue, kernel)
+    assert version(toy, kernel) == ("linux-source-5.10", TESTED) and origin.is_tested(toy.queue, kernel)
     toy.listed = []     # no suite is asked while it is there
     source.get(kernel)
 
@@ -60,7 +60,7 @@ def test_else_the_newest_and_the_first_line_says_so(toy, kernel, capsys):
     assert capsys.readouterr().out.startswith("note: the source of 5.10 is 5.10.11-1 (the newest, since Debian no longer "
                                               "has the tested one); tested was 5.10.9-1\n")
     source.get(kernel)
-    assert version(toy, kernel)[1] == "5.10.11-1" and not source.is_tested(toy.queue, kernel)
+    assert version(toy, kernel)[1] == "5.10.11-1" and not origin.is_tested(toy.queue, kernel)
 
 
 def test_the_newest_on_purpose_and_back(toy, kernel, capsys):
@@ -150,7 +150,7 @@ def test_from_a_git_tree(toy, kernel, tmp_path, monkeypatch, capsys):
     toy.make(kernel)
     toy.listed = [TESTED]
     source.get(kernel, "tested")
-    assert source.is_tested(toy.queue, kernel)
+    assert origin.is_tested(toy.queue, kernel)
 
 
 def test_from_a_git_tree_of_another_release(toy, kernel, tmp_path):

@@ -2,9 +2,9 @@
 """What the parser and the rules refuse, and that the message says where and what to do."""
 
 import pytest
-import udiff
-import verify
-from steps import Failure
+
+from base.steps import Failure
+from weave import udiff, verify
 
 A_FIX = "drivers/dma-buf/a-fix.patch"
 VARIANT = "drivers/dma-buf/new.5.10.patch"

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """The README's table, made from the series."""
 
-import json
+import re
 
 import pytest
 
-import full
-import table
-import verify
-from steps import Failure
+from base.steps import Failure
+from suites import commits, full
+from weave import table, verify
 
 SERIES = """\
 # the toy series
@@ -88,26 +87,7 @@ def test_a_patch_under_no_heading(listed):
         table.table(listed.queue)
 
 
-def test_when_what_was_last_green(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(full, "HERE", tmp_path / "full")
-    (tmp_path / "full").mkdir()
-
-    def part(kernel, suite, verdicts=("PASS", "SKIP")):
-        full.part_file(kernel, suite).write_text(json.dumps({
-            "inputs": "then", "date": "2026-11-27", "source": "5.10.9-1", "commit": "abc",
-            "results": [{"verdict": verdict} for verdict in verdicts]}))
-
-    def row(suite):
-        return next(line for line in text.splitlines() if line.startswith(f"| `{suite}`"))
-
-    part(toy.old, "lint")
-    part(toy.old, "queue")
-    text = table.tested(toy.queue, "")
-    assert row("lint") == "| `lint` | 2026-11-27: 1 passed, 1 skipped, 5.10.9-1, abc | never |"
-    assert row("queue") == "| `queue` | never | never |"       # the weaver's own tests did not pass
-    part(full.WEAVER, "queue", verdicts=("PASS",))
-    text = table.tested(toy.queue, text)
-    assert "2026-11-27: 2 passed, 1 skipped" in row("queue")
-    # What is not there any more stays as it was.
-    full.part_file(toy.old, "lint").unlink()
-    assert table.tested(toy.queue, text) == text
+def test_the_suites_in_words_are_those_that_there_are():
+    said = re.findall(r"`(\w+)`", table.HOW)
+    assert said == [suite for suite in full.SUITES if suite not in ("queue", "xen")] + ["xen"]
+    assert f"`build` for {' and '.join(commits.CONFIGS)};" in table.HOW

@@ -5,12 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-import commits
-import debian
-import gitcmd
-import tip
-from results import FAIL, PASS, Results
-from steps import Failure
+from base import gitcmd
+from base.steps import Failure
+from lab import debian
+from suites import commits, tip
+from suites.results import FAIL, PASS, Results
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """The git tree: that git am gives the same commits, and that nothing moved is accepted silently."""
 
-import gitcmd
 import pytest
-import tree
-import weave
-from steps import Failure
 
+from base import gitcmd
+from base.steps import Failure
 from conftest import FILES, A_C, state
+from weave import mails, refresh, tree
 
 A_FIX = "drivers/dma-buf/a-fix.patch"
 
@@ -18,7 +17,7 @@ def test_git_am_gives_the_same_commits(toy, name):
     made = toy.make(kernel)
     assert made("status", "--porcelain") == ""
     applied = gitcmd.own(kernel.pristine, toy.queue)
-    applied("am", "--quiet", "--committer-date-is-author-date", *weave.write(toy.queue, kernel))
+    applied("am", "--quiet", "--committer-date-is-author-date", *mails.write(toy.queue, kernel))
     assert made("log", "--format=%H%n%B") == applied("log", "--format=%H%n%B")
     assert made("ls-tree", "-r", "HEAD") == applied("ls-tree", "-r", "HEAD")
 
@@ -76,7 +75,6 @@ def test_loose_accepts_an_offset_and_refresh_writes_it(toy, capsys):
     toy.edit(A_FIX, "@@ -35,7 +35,7 @@", "@@ -34,7 +34,7 @@")
     toy.make(toy.old, loose=True)
     assert "note: drivers/dma-buf/a-fix.patch: hunk 2" in capsys.readouterr().out
-    import refresh
     toy.make(toy.new, loose=True)
     assert refresh.refresh(toy.queue, toy.new) == [A_FIX]
     assert toy.snapshot()[A_FIX] == before[A_FIX]
@@ -158,7 +156,6 @@ def test_the_tested_source_loses_nothing_and_all_are_named(toy):
 
 
 def test_refresh_where_a_patch_is_left_out(tmp_path, toy, capsys):
-    import refresh
     another_source(toy, tmp_path, MOVED)
     toy.make(toy.old)
     before = toy.snapshot()
@@ -173,7 +170,6 @@ def test_refresh_where_a_patch_is_left_out(tmp_path, toy, capsys):
 
 
 def test_refresh_takes_a_patch_that_somebody_fixed(tmp_path, toy):
-    import refresh
     another_source(toy, tmp_path, MOVED)
     git = toy.make(toy.old)
     text = (toy.old.tree / "drivers/dma-buf/a.c").read_text()

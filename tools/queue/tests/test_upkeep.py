@@ -6,11 +6,10 @@ import tarfile
 
 import pytest
 
-import gitcmd
-import steps
-import upkeep
+from base import gitcmd, steps
 from conftest import A_C, FILES
-from upkeep import EXACT, FAILS, OFFSET, THERE
+from suites import upkeep
+from suites.upkeep import EXACT, FAILS, OFFSET, THERE
 
 LISTED = {"linux-source-5.10": ["5.10.11-1", "5.10.9-1"], "linux-source-6.1": ["6.1.7-1"], "linux-source-5.15": ["5.15.3-1"]}
 

@@ -8,14 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-import build
-import demo
-import guest
-import kselftest
-import results
-import xen
-import xensuite
-from results import FAIL, PASS
+from lab import build, guest, xen
+from suites import demo, kselftest, results, xensuite
+from suites.results import FAIL, PASS
 
 PLAN = [guest.Item("one", 10, "true")]
 
@@ -67,7 +62,7 @@ def recorded(tmp_path, monkeypatch, capsys):
 def session(tmp_path, mode, *names):
     programs = [kselftest.Program(name, tmp_path / name, f"tools/{name}.c", not name.endswith("_peer")) for name in names]
     image = build.Image(tmp_path, tmp_path, mode)
-    return xensuite.Session(SimpleNamespace(name="6.1"), image, programs, "queue", mode)
+    return xensuite.XenSession(SimpleNamespace(name="6.1"), image, programs, "queue", mode)
 
 
 @pytest.mark.parametrize("mode,runs", [("arm64", ["b", "a_domains"]), ("pvh", ["b"]), ("pv", ["c_pv"])])
@@ -87,7 +82,7 @@ def test_only_arm64_has_second_domains(tmp_path, monkeypatch):
 
 
 def test_no_program_is_a_failure(tmp_path, recorded):
-    xensuite.Queue(session(tmp_path, "pv", "b"), recorded).run()
+    xensuite.XenPatched(session(tmp_path, "pv", "b"), recorded).run()
     assert [(result.test, result.verdict) for result in recorded.all] == [("pv.present", FAIL)]
 
 
@@ -101,8 +96,8 @@ def test_the_unpatched_kernel(tmp_path, recorded, monkeypatch, log, verdicts):
     item = "kselftest.b"
     boot = SimpleNamespace(dir=tmp_path, log={item: log}.get, status={item: 1}, seconds={}, splats=lambda: [])
     monkeypatch.setattr(machine, "run", lambda suites, ended: ended(boot, item))
-    monkeypatch.setattr(xensuite.Control, "judge_stock", lambda self: None)
-    xensuite.Control(machine, recorded, {"tools/b.c"}).run()
+    monkeypatch.setattr(xensuite.XenUnpatched, "judge_stock", lambda self: None)
+    xensuite.XenUnpatched(machine, recorded, {"tools/b.c"}).run()
     assert list(machine.programs) == [item]
     assert [(result.suite, result.verdict) for result in recorded.all] == [("xen", verdict) for verdict in verdicts]
 
@@ -124,7 +119,7 @@ def test_the_older_ioctls_of_the_unpatched_kernel(tmp_path, recorded, monkeypatc
     machine.boots = [SimpleNamespace(dir=tmp_path, log={item: log}.get, status={item: 1}, seconds={},
                                      splats=lambda: [(item, splat)])]
     monkeypatch.setattr(machine, "run", lambda suites, ended: ended(machine.boots[0], item))
-    xensuite.Control(machine, recorded, {"tools/b.c"}).run()
+    xensuite.XenUnpatched(machine, recorded, {"tools/b.c"}).run()
     assert [result.test for result in recorded.all if result.verdict == FAIL and "stock" in result.test] == wrong
 
 

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where things are, and which kernels there are: the values read from kernels.toml.
+
+A Queue is passed to whatever weaves or unweaves, so that the tests can hand over a toy one. The
+module's own names (ROOT, kernels(), ...) describe the repository this file lies in.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from base.steps import Failure
+
+HERE = Path(__file__).resolve().parent.parent     # tools/queue
+ROOT = HERE.parent.parent
+BUILD = ROOT / "build"
+OUT = ROOT / "out"
+TABLE = HERE / "kernels.toml"
+
+# What of the repository goes into a kernel. Everything else (tools/queue, README.md, ...) stays here.
+SHIPPED = ("drivers", "fs", "include", "mm", "Documentation", "samples", "scripts", "tools/testing", "MAINTAINERS")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One supported kernel; `name` is its series ("5.10"), `version` the tested Debian version.
+
+    Other versions of the `package` may be in any of the `suites`.
+    """
+
+    name: str
+    version: str
+    package: str
+    suites: tuple
+    build: Path
+    out: Path
+
+    @property
+    def pristine(self):
+        """Git tree of the unpatched source: one commit, tag `base`."""
+        return self.build / "pristine"
+
+    @property
+    def tree(self):
+        """Git tree with the queue applied, on the branch `queue`."""
+        return self.build / "tree"
+
+    @property
+    def control(self):
+        """Git tree of the negative control: the unpatched source and the test-only patches."""
+        return self.build / "control"
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A repository of this layout, its places for results, and its kernels, oldest first."""
+
+    root: Path
+    build: Path
+    out: Path
+    kernels: tuple
+    identity: str
+    date: str
+
+    @property
+    def series(self):
+        return self.root / "series"
+
+    def kernel(self, name):
+        for kernel in self.kernels:
+            if kernel.name == name:
+                return kernel
+        raise Failure(f"no kernel {name!r} in kernels.toml; there is: "
+                      f"{' '.join(k.name for k in self.kernels)}")
+
+    def position(self, name):
+        """Place of a kernel's name from oldest to newest, for ranges."""
+        return self.kernels.index(self.kernel(name))
+
+
+def load(root=ROOT, table=TABLE):
+    """Read kernels.toml for the queue that lies in @root."""
+    root = Path(root)
+    with open(table, "rb") as file:
+        data = tomllib.load(file)
+    kernels = []
+    for entry in data["kernel"]:
+        if not re.fullmatch(r"\d+\.\d+", entry["name"]):
+            raise Failure(f"{table}: a kernel's name is VERSION.PATCHLEVEL, not {entry['name']!r}")
+        kernels.append(Kernel(build=root / "build" / entry["name"], out=root / "out" / entry["name"],
+                              suites=tuple(entry["suites"]), **{key: entry[key] for key in ("name", "version", "package")}))
+    order = [tuple(map(int, kernel.name.split("."))) for kernel in kernels]
+    if order != sorted(set(order)):
+        raise Failure(f"{table}: list each kernel once, oldest first")
+    return Queue(root=root, build=root / "build", out=root / "out", kernels=tuple(kernels),
+                 identity=data["queue"]["identity"], date=data["queue"]["date"])
+
+
+def parse_release(makefile):
+    """("5.10", "5.10.259") by the text of a kernel's top Makefile; ("", "") if it is none."""
+    values = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL)\s*=\s*(\d+)\s*$", makefile, re.MULTILINE))
+    if not {"VERSION", "PATCHLEVEL"} <= set(values):
+        return "", ""
+    name = f"{values['VERSION']}.{values['PATCHLEVEL']}"
+    return name, f"{name}.{values.get('SUBLEVEL', '0')}"
+
+
+def release(makefile):
+    """The same of the file at that path, which need not exist."""
+    try:
+        return parse_release(makefile.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return "", ""
+
+
+@cache
+def queue():
+    """The queue of this repository."""
+    return load()
+
+
+def kernels():
+    return list(queue().kernels)
+
+
+def kernel(name):
+    return queue().kernel(name)
+
+
+def __getattr__(name):
+    # Read on first use: a broken table is then an error message of the command, not of the import.
+    if name in ("IDENTITY", "DATE"):
+        return getattr(queue(), name.lower())
+    raise AttributeError(name)

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The suite `build` of `make check-full`: every commit of the woven tree builds, on its own, and brings no new warning.
+
+So whoever bisects through the queue, or takes a part of it, has a kernel that builds. For x86-64
+and arm64, with gcc, each commit is built with all toggles on, with all of them off and with each
+alone off; on the newest kernel clang builds each too, toggles on.
+
+Only what a commit can change is built: the objects of touched files, and the whole subsystem if the commit
+touches that or a header that it includes. A toggle is turned off where one of these depends on it. The last commit is
+taken for one that touches all. The whole kernel is built for the guest.
+"""
+
+import re
+import time
+from pathlib import Path
+
+from base import config, gitcmd, steps
+from base.steps import Failure
+from lab import build, debian
+from suites.results import FAIL, PASS
+
+SUBSYSTEM = build.SUBSYSTEM
+CODE = ("drivers/", "fs/", "mm/", "samples/")     # where the queue touches what is compiled into a kernel
+# Drivers that no processor of CONFIGS can have, one whose compiler takes their objects, and what make is told.
+FORCED = {"drivers/gpu/drm/omapdrm/": ("arm64", "CONFIG_DRM_OMAP=m")}
+CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compile-arm64.config",)}
+
+
+class Variant:
+    """One architecture and compiler, whose objects are built from commit to commit."""
+
+    def __init__(self, tree, kernel, arch, clang=False):
+        self.tree = tree
+        self.name = f"{arch}-{'clang' if clang else 'gcc'}"
+        self.off = not clang    # whether it is built with toggles off as well
+        self.logs = config.BUILD / "log" / f"commits-{kernel.name}"
+        cross, env = ("", None) if arch == "x86_64" else debian.cross_compiler()
+        compiler = None
+        if clang:
+            compiler, env = debian.clang()
+        self.kbuild = build.Kbuild(tree, tree / f".obj-{self.name}", arch=arch, cross=cross, env=env, compiler=compiler)
+        self.toggles = build.wanted([build.TOGGLES], kernel.name)
+        self.options = build.wanted(CONFIGS[arch], kernel.name)
+        self.arch = arch
+        self.state = None       # the toggles that are off in the configuration, if it is one of the present Kconfigs
+        self.known = set()      # warnings of the unpatched source
+
+    def log(self, number):
+        return self.logs / f"{number:04}-{self.name}.log"
+
+    def make(self, number, targets, *words):
+        """Build @targets; returns the warnings. A failure names the first error of the compiler."""
+        if not targets:
+            return set()
+        self.kbuild.log = log = self.log(number)
+        start = log.stat().st_size if log.exists() else 0
+        try:
+            self.compile(targets, *words)
+        except Failure as failure:
+            text = log.read_text(encoding="utf-8", errors="replace")
+            first = re.search(r"^.*\berror:.*$|\*\*\* No rule.*$", text, re.MULTILINE)
+            raise Failure(f"{self.name}: {first[0] if first else str(failure)}; see {log}") from failure
+        text = log.read_bytes()[start:].decode("utf-8", "replace")
+        return warnings(text)
+
+    def compile(self, targets, *words):
+        # make DIRECTORY/ leaves modules out unless told (5.10), and passes over objects that are named beside it.
+        whole = [target for target in targets if target.endswith("/")]
+        single = [target for target in targets if not target.startswith(tuple(whole))]
+        for some, how in ((whole, ["KBUILD_MODULES=y"]), (single, [])):
+            if some:
+                self.kbuild.make(*words, *how, *self.force(some), *some, what=f"building {self.name}")
+        missing = [target for target in targets if not (self.kbuild.obj / target).exists()]
+        if missing:
+            raise Failure(f"{self.name}: make did not build {' '.join(missing)}")
+
+    def force(self, targets):
+        """What tells make to compile @targets, if some are of drivers that cannot be configured."""
+        return [option for directory, (_, option) in FORCED.items() if any(target.startswith(directory) for target in targets)]
+
+    def configure(self, off=()):
+        """Configure with the toggles @off off and the others on, if it is not so."""
+        if self.state != off:
+            # The toggles appear in the course of the series.
+            toggles = {name: "n" if name in off else value for name, value in self.toggles.items()}
+            self.kbuild.configure({**self.options, **toggles}, optional=toggles)
+            real = build.resolved(self.kbuild.obj)
+            stuck = [name for name in off if name in real]
+            if stuck:
+                raise Failure(f"something turns {' '.join(stuck)} on again")
+            self.state = off
+
+    def builds(self, path):
+        """Whether this kernel, as it is configured, contains the source file @path."""
+        return self.contains(path, build.resolved(self.kbuild.obj))
+
+    def contains(self, path, real):
+        """The same, given the options that it has."""
+        for directory, (arch, _) in FORCED.items():
+            if path.startswith(directory):
+                return arch == self.arch
+        return bool(setting(self.tree, path, real))
+
+    def included(self):
+        """Headers that the subsystem was compiled with last, as the build system recorded them."""
+        found = set()
+        for path in (self.kbuild.obj / SUBSYSTEM).rglob(".*.o.cmd"):
+            found.update(re.findall(r"(include/\S+\.h)", path.read_text(encoding="utf-8")))
+        return found
+
+    def targets(self, paths, included):
+        """What make has to build for touched @paths: the subsystem, if it is or uses one, and single objects elsewhere."""
+        real = build.resolved(self.kbuild.obj)
+        others = [path[:-1] + "o" for path in self.others(paths, real)]
+        if not any(path.startswith(SUBSYSTEM) or is_kconfig(path) or path in included for path in paths):
+            return others
+        # A directory tells nothing of what is missing there.
+        modules = [path[:-1] + "o" for path in sources(self.tree, SUBSYSTEM) if setting(self.tree, path, real) == "m"]
+        return [SUBSYSTEM, *modules, *others]
+
+    def others(self, paths, real):
+        """Those sources of @paths that are not the subsystem's, and that this kernel contains."""
+        return [path for path in paths if path.endswith(".c") and path.startswith(CODE)
+                and not path.startswith(SUBSYSTEM) and (self.tree / path).exists()
+                and self.contains(path, real)]
+
+    def step(self, number, paths, included):
+        """Build a commit that touches @paths: with all toggles on, with all off, and with each off that matters.
+
+        @included: headers that the subsystem uses. Returns (its objects, problems, {(how, warning)}).
+        """
+        self.kbuild.log = self.log(number)
+        self.kbuild.log.unlink(missing_ok=True)
+        if any(map(is_kconfig, paths)):
+            self.state = None
+        how, warned = self.name, set()
+        try:
+            self.configure()
+            built = self.targets(paths, included)
+            warned |= {(how, warning) for warning in self.make(number, built)}
+            there = build.resolved(self.kbuild.obj)
+            alone = self.uses(built, paths) if self.off else []
+            # Where a single one matters, the others make no difference.
+            for off in [tuple(name for name in self.toggles if name in there)] * bool(alone) + [(name,) for name in alone if len(alone) > 1]:
+                how = f"{self.name}, {' '.join(off)} off"
+                self.configure(off)
+                warned |= {(how, warning) for warning in self.make(number, self.targets(paths, included))}
+        except Failure as failure:
+            self.state = None
+            return [], [f"{how}: {str(failure).splitlines()[0]}"], set()
+        return built, [], warned
+
+    def uses(self, targets, paths):
+        """Those toggles on which an object depends that was built of @targets and includes one of @paths."""
+        found = set()
+        for target in targets:
+            for path in sources(self.tree, target) if target.endswith("/") else [target]:
+                record = self.kbuild.obj / Path(path).with_name(f".{Path(path).stem}.o.cmd")
+                named = words(record) if record.exists() else set()
+                if named.intersection(paths):
+                    found |= {toggle for toggle in self.toggles if named & stamps(toggle)}
+        return [toggle for toggle in self.toggles if toggle in found]
+
+    def new(self, warned):
+        """Those of step()'s warnings that the unpatched sources do not have."""
+        return [f"{how}: {warning[0]}: {warning[1]}" for how, warning in sorted(warned) if warning not in self.known]
+
+
+def warnings(text):
+    """(file, warning) of what a compiler wrote, without the lines, which the patches move."""
+    return set(re.findall(r"^([^\s:]+):\d+(?::\d+)?: (warning: .*)$", text, re.MULTILINE))
+
+
+def words(record):
+    """What the build system wrote down about an object: the files it was made of, among others."""
+    return {word.rstrip(")").removeprefix("../") for word in record.read_text(encoding="utf-8").split()}
+
+
+def stamps(toggle):
+    """How the build system notes that an object depends on a toggle; the second is 5.10's way."""
+    return {f"include/config/{toggle.removeprefix('CONFIG_')}",
+            f"include/config/{toggle.removeprefix('CONFIG_').lower().replace('_', '/')}.h"}
+
+
+def is_kconfig(path):
+    return path.rpartition("/")[2].startswith("Kconfig")
+
+
+def sources(tree, directory):
+    return sorted(str(path.relative_to(tree)) for path in (tree / directory).rglob("*.c"))
+
+
+def setting(tree, path, options):
+    """"y", "m" or "": what a source file is in a kernel with @options, by the obj-$(CONFIG_...) lines above it."""
+    value, path = "y", Path(path)
+    for directory in path.parents:
+        makefile = tree / directory / "Makefile"
+        if not makefile.exists():
+            continue
+        # The object itself, or a directory on the way to it: file.o, amd/amdgpu/.
+        inside = path.with_suffix(".o").relative_to(directory)
+        names = {str(inside), *(f"{parent}/" for parent in inside.parents)}
+        found = []
+        for line in makefile.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+            match = re.match(r"\S+-\$\((CONFIG_\w+)\)\s*[+:]?=(.*)", line)
+            if match and names & set(match[2].split()):
+                found.append(options.get(match[1], ""))
+        # Several options may lead to it (usb/); one suffices.
+        if found and not any(found):
+            return ""
+        if found:
+            value = "m" if value == "m" or "y" not in found else "y"
+    return value
+
+
+def checkout(kernel):
+    """A clone of the woven tree to move about in; returns (git, ids from the first patch to the last)."""
+    path = kernel.build / "commits"
+    queue = config.queue()
+    if not path.exists():
+        gitcmd.own(kernel.build, queue)("clone", "--quiet", "--shared", "--no-checkout", kernel.tree, path)
+    git = gitcmd.own(path, queue)
+    git("fetch", "--quiet", "--force", kernel.tree, "refs/heads/queue:refs/remotes/origin/queue",
+        "refs/tags/base:refs/tags/base")
+    ids = git.line("rev-list", "--reverse", "base..origin/queue").split()
+    return git, ids
+
+
+def touched_by_all(kernel):
+    """{path: how git calls what the whole series does to it, A or M}."""
+    git = gitcmd.own(kernel.tree, config.queue())
+    names = git.line("diff", "--name-status", "--no-renames", "base", "queue").splitlines()
+    return {path: kind for kind, path in (line.split("\t") for line in names)}
+
+
+def touched(git, commit):
+    return git.line("diff-tree", "-r", "--no-commit-id", "--name-only", commit).split("\n")
+
+
+def variants_of(tree, kernel):
+    found = [Variant(tree, kernel, arch) for arch in CONFIGS]
+    if kernel == config.kernels()[-1]:
+        found.append(Variant(tree, kernel, "x86_64", clang=True))
+    return found
+
+
+def check(kernel, results):
+    git, ids = checkout(kernel)
+    everything = sorted({path for commit in ids for path in touched(git, commit)})
+    tree = git.directory
+    variants = variants_of(tree, kernel)
+
+    def unpatched(paths):
+        """Learn what the compilers say of the unpatched sources anyway."""
+        def build_them(variant):
+            variant.kbuild.log = variant.log(0)
+            variant.kbuild.log.unlink(missing_ok=True)
+            variant.state = None
+            variant.configure()
+            variant.known |= variant.make(0, variant.targets(paths, ()))
+            variant.state = None
+        git("checkout", "--quiet", "--force", "--detach", "base")
+        with steps.step(f"building unpatched sources, {len(variants)} times"):
+            # Compilers keep all processors busy; what make does before and after them does not.
+            steps.parallel(build_them, variants)
+
+    # The others only if there is a warning: mostly there is none.
+    unpatched([f"{SUBSYSTEM}Kconfig"])
+    compiled, others = set(), everything
+    for number, commit in enumerate(ids, 1):
+        start = time.monotonic()
+        git("checkout", "--quiet", "--force", "--detach", commit)
+        subject = git.line("log", "-1", "--format=%f", commit)
+        paths = everything if commit == ids[-1] else touched(git, commit)
+        # New ones are included by touched sources only.
+        included = set().union(*(variant.included() for variant in variants))
+        done = steps.parallel(lambda variant: variant.step(number, paths, included), variants)
+        compiled.update(target for targets, _, _ in done for target in targets)
+        problems = [problem for _, found, _ in done for problem in found]
+
+        def new():
+            return [text for variant, (_, _, warned) in zip(variants, done) for text in variant.new(warned)]
+
+        if others and new():
+            unpatched(others)
+            git("checkout", "--quiet", "--force", "--detach", commit)
+            others = []
+        problems += new()
+        results.add(kernel.name, "build", f"{number:04}-{subject}", FAIL if problems else PASS,
+                    problems[0] if problems else "", time.monotonic() - start)
+    coverage(kernel, everything, compiled, tree, results)
+    new = git.line("diff", "--name-only", "--diff-filter=A", "--no-renames", "base", "HEAD").split("\n")
+    for variant, (problems, seconds) in zip(variants, steps.parallel(
+            lambda variant: pedantic(variant, new, len(ids) + 1), variants)):
+        results.add(kernel.name, "build", f"W=1-{variant.name}", FAIL if problems else PASS,
+                    problems[0] if problems else "", seconds)
+
+
+def coverage(kernel, paths, compiled, tree, results):
+    """Every touched source file was compiled by some variant, or the suite says nothing about it."""
+    missed = [path for path in paths if path.endswith(".c") and path.startswith(CODE) and (tree / path).exists()
+              and not path.startswith(SUBSYSTEM) and path[:-1] + "o" not in compiled]
+    results.add(kernel.name, "build", "coverage", FAIL if missed else PASS,
+                f"never compiled: {' '.join(missed)}; add its option to configs/compile-*.config" if missed else "")
+
+
+def pedantic(variant, new, number):
+    """(problems, seconds): those of the @new files that are sources or headers give no warning with W=1 either."""
+    start = time.monotonic()
+    try:
+        variant.kbuild.log = variant.log(number)
+        variant.kbuild.log.unlink(missing_ok=True)
+        variant.configure()
+        own = [path for path in new if path.startswith("drivers/") and path.endswith((".c", ".h"))]
+        real = build.resolved(variant.kbuild.obj)
+        objects = [path[:-1] + "o" for path in own if path.endswith(".c") and setting(variant.tree, path, real)]
+        found = variant.make(number, objects, "W=1")
+        problems = [f"{path}: {text}" for path, text in sorted(found)
+                    if any(path.endswith(mine) for mine in own)]
+    except Failure as failure:
+        problems = [str(failure).splitlines()[0]]
+    return problems, time.monotonic() - start

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`make run`: from nothing to a patched kernel that shows in QEMU what the queue gives it."""
+
+import re
+import struct
+import time
+import zlib
+
+from base import config, steps
+from base.steps import Failure, say
+from lab import debian, guest, source, xen
+from suites import images, kselftest, xensuite
+from weave import mails, tree
+
+SECONDS, XEN_SECONDS = 60, 300
+DEMOS = ("sync", "xen")
+FRAME = "frame.ppm"
+
+
+def main(kernel, which, wanted_source=""):
+    which = which or DEMOS[0]
+    if which not in DEMOS:
+        raise Failure(f"no demonstration {which}; there is: {' '.join(DEMOS)}")
+    start = time.monotonic()
+    source.announce([kernel], wanted_source)
+    debian.deps()
+    source.get(kernel, wanted_source)
+    with steps.step(f"weaving the queue for {kernel.name}"):
+        patches = mails.write(config.queue(), kernel)
+    for path in patches:
+        say(f"    {path.name}")
+    done = tree.make(config.queue(), kernel)
+    try:
+        _, image = on_xen(kernel) if which == "xen" else alone(kernel)
+    finally:
+        tree.tell(config.queue(), kernel, done)
+    say(f"\n{kernel.name}: all of it took {time.monotonic() - start:.0f} s. "
+        f"The patches are in {kernel.out}, the kernel is {image.bootable}.\n"
+        f"Next: `make am KDIR=` puts the patches onto your own {kernel.name} tree, `make check` runs the tests.")
+
+
+def the_program(programs, name):
+    program = next((program for program in programs if program.name == name), None)
+    if program is None:
+        raise Failure(f"the woven tree's selftests have no {name}; it belongs into TEST_GEN_PROGS_EXTENDED")
+    return program
+
+
+def alone(kernel):
+    image = images.kernel_image(kernel, "queue")
+    with steps.step("building the demonstration"):
+        programs = kselftest.programs(image, config.BUILD / "log" / f"kselftest-{kernel.name}.log")
+    program = the_program(programs, kselftest.DEMO)
+    with steps.step("booting it in QEMU"):
+        boot = guest.run(f"{kernel.name}-demo", image.bootable, kselftest.files([program], image),
+                         [guest.Item("uname", SECONDS, "uname -srv"),
+                          guest.Item("demo", SECONDS, f"/test/kselftest/{program.name}")], leaks=False)
+    show(kernel, boot)
+    return boot, image
+
+
+def on_xen(kernel):
+    """Two domains on arm64: what one draws appears in the other one's buffer."""
+    image = images.kernel_image(kernel, "queue", "arm64")
+    with steps.step("building the demonstration"):
+        program = the_program(xensuite.programs(image, kernel.name), xensuite.DEMO)
+    command = f"/test/kselftest/{program.name}"
+    with steps.step("booting Xen with two domains in QEMU"):
+        boot = xen.run(f"{kernel.name}-demo-xen", image, kselftest.files([program], image),
+                       [guest.Item("uname", SECONDS, "uname -srvm"),
+                        guest.Item("demo", XEN_SECONDS, f"mkdir /out/demo && {command} show /out/demo/{FRAME}")],
+                       peers=[f"{command} draw"], leaks=False)
+    say("\n---- in the second domain, on Xen's console")
+    drawn = re.findall(r"DOM1: (draw: .*)", boot.console)
+    if not drawn and not boot.error:
+        raise Failure(f"the second domain says nothing on Xen's console, {boot.dir}/console.log")
+    for line in drawn:
+        say(line.rstrip())
+    show(kernel, boot)
+    picture = config.OUT / f"demo-xen-{kernel.name}.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(png((boot.path("demo") / FRAME).read_bytes()))
+    say(f"The second picture, as the first domain saw it: {picture}")
+    return boot, image
+
+
+def png(ppm):
+    """A binary PPM file as a PNG file."""
+    header = re.match(rb"P6\s+(\d+)\s+(\d+)\s+255\s", ppm)
+    width, height = int(header[1]), int(header[2])
+    pixels = ppm[header.end():]
+    if len(pixels) != width * height * 3:
+        raise Failure(f"a picture of {width} x {height} with {len(pixels)} bytes")
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    # Each line begins with its filter: none.
+    lines = b"".join(b"\0" + pixels[start:start + width * 3] for start in range(0, len(pixels), width * 3))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b""))
+
+
+def show(kernel, boot):
+    """What the guest printed; an error if it did not get through, or the kernel complained."""
+    say(f"\n---- in the guest: {boot.log('uname').strip()}")
+    say(boot.log("demo").rstrip())
+    say("----")
+    if boot.error:
+        raise Failure(f"{kernel.name}: {boot.error}")
+    if boot.status["demo"]:
+        raise Failure(f"{kernel.name}: the demonstration failed with status {boot.status['demo']}; see {boot.dir}")
+    if boot.splats():
+        raise Failure(f"{kernel.name}: the kernel complained: {boot.splats()[0][1]}; see {boot.dir}/console.log")
+    say("The kernel's console is clean (lockdep, PROVE_RCU and other debugging aids are on, KASAN on x86-64).")

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0
+"""IGT, the graphics stack's own tests, as Debian ships them: the judge that this queue did not write.
+
+igt_runner runs them in the guest. The tests of the sync_file ioctls have to pass; the others only
+have to do no worse than on the control kernel, because they show what the queue must not break.
+"""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from base import config, steps
+from base.steps import Failure
+from lab import debian, guest
+from suites.results import FAIL, PASS, SKIP
+
+JUDGE = "dmabuf_sync_file"
+SUBTESTS = 7            # of the judge, in IGT 2.5
+TESTS = (JUDGE, "sw_sync", "vgem_basic", "prime_vgem", "syncobj_basic", "syncobj_wait",
+         "syncobj_timeline", "syncobj_eventfd")
+HOME = "usr/libexec/igt-gpu-tools"
+SECONDS = 600           # for all of them together
+# From good to bad, what igt_runner calls a result.
+ORDER = ("pass", "warn", "skip", "dmesg-warn", "dmesg-fail", "fail", "abort", "timeout", "crash",
+         "incomplete", "notrun")
+
+
+def root():
+    """Where IGT and all that it needs is unpacked."""
+    path = config.BUILD / "igt"
+    if not path.exists():
+        with steps.step(f"getting IGT from {debian.IGT_SUITE}"):
+            debian.fetch(debian.closure(["igt-gpu-tools-tests"], debian.IGT_SUITE), debian.IGT_SUITE, path)
+    return path
+
+
+def needed(binary):
+    """(names of the libraries that @binary asks for, its loader or None)"""
+    text = steps.run(["readelf", "-W", "-d", "-l", binary], what=f"reading {binary}")
+    loader = re.search(r"program interpreter: (\S+)\]", text)
+    return re.findall(r"\(NEEDED\)\s+Shared library: \[(.+)\]", text), loader and loader[1]
+
+
+def libraries(base, binaries):
+    """{path in the guest: path here} of the shared libraries of @binaries, all from @base."""
+    found, queue = {}, list(binaries)
+    # Breadth first through what each file asks for: two thirds of the packages are not needed.
+    while queue:
+        names, loader = needed(queue.pop())
+        for name in names:
+            target = f"usr/lib/x86_64-linux-gnu/{name}"
+            if target in found:
+                continue
+            source = next((path for path in (base / target, base / "lib/x86_64-linux-gnu" / name) if path.exists()),
+                          None)
+            if source is None:
+                raise Failure(f"{name} is in none of IGT's packages; remove {base} and try again")
+            found[target] = source
+            queue.append(source)
+        if loader:
+            found[loader.lstrip("/")] = base / "usr/lib/x86_64-linux-gnu" / Path(loader).name
+    return found
+
+
+def files(chosen=TESTS):
+    """What the guest needs to run the @chosen tests, {path there: path here}."""
+    base = root()
+    tests = [name for name in chosen if (base / HOME / name).exists()]
+    if JUDGE not in tests:
+        raise Failure(f"{base / HOME} has no {JUDGE}; remove {base} and try again")
+    listing = base / f"test-list-{len(tests)}.txt"
+    listing.write_text(f"TESTLIST\n{' '.join(tests)}\nEND TESTLIST\n", encoding="utf-8")
+    binaries = {f"{HOME}/{name}": base / HOME / name for name in tests}
+    binaries["usr/bin/igt_runner"] = base / "usr/bin/igt_runner"
+    return {**binaries, **libraries(base, binaries.values()), f"{HOME}/test-list.txt": listing}
+
+
+def item():
+    """The plan's line: each binary once, with all its subtests; igt_runner sums up in results.json."""
+    return guest.Item("igt", SECONDS, f"mkdir -p /out/igt; igt_runner -m -o --per-test-timeout 120 "
+                      f"/{HOME} /out/igt/results; cp /out/igt/results/results.json /out/igt/; "
+                      f"rm -r /out/igt/results")
+
+
+def results(boot):
+    """{test: (result, what it printed, seconds)} as igt_runner wrote them."""
+    path = boot.path("igt") / "results.json"
+    if not path.exists():
+        return {}
+    tests = json.loads(path.read_text(encoding="utf-8", errors="replace"))["tests"]
+    return {name.removeprefix("igt@").replace("@", "."):
+            (test["result"], (test.get("out", "") + test.get("err", "")).strip(), seconds(test))
+            for name, test in tests.items()}
+
+
+def seconds(test):
+    time = test.get("time", {})
+    return max(0.0, time.get("end", 0) - time.get("start", 0))
+
+
+def keep(boot, found, name):
+    """Leave what igt_runner wrote in out/report: NAME.json as it is, and NAME.xml as JUnit."""
+    report = config.OUT / "report"
+    report.mkdir(parents=True, exist_ok=True)
+    source = boot.path("igt") / "results.json"
+    if source.exists():
+        (report / f"{name}.json").write_bytes(source.read_bytes())
+    suite = ET.Element("testsuite", name=name, tests=str(len(found)))
+    for test, (result, text, took) in found.items():
+        group, _, subtest = test.partition(".")
+        case = ET.SubElement(suite, "testcase", classname=group, name=subtest or group, time=f"{took:.3f}")
+        if result != "pass":
+            kind = "skipped" if result in ("skip", "notrun") else "failure"
+            # XML has no way to write control characters.
+            ET.SubElement(case, kind, message=result).text = re.sub(r"[^\t\n\x20-\ud7ff]", "?", text)
+    ET.ElementTree(suite).write(report / f"{name}.xml", encoding="utf-8", xml_declaration=True)
+
+
+def reason(text):
+    """The line in which a test says why it skipped or failed, or ""."""
+    for pattern in (r"Failed assertion: (.*)", r"Test requirement: (.*)"):
+        if match := re.search(pattern, text):
+            return match[1].strip()
+    return ""
+
+
+def grade(result):
+    # A warning is a remark about the surroundings (no such module, no debugfs file).
+    return ORDER.index("pass" if result == "warn" else result) if result in ORDER else len(ORDER)
+
+
+def compared(found, control):
+    """(test, verdict, reason, seconds) of all tests but the judge's, measured against the control kernel.
+
+    A program that skips as a whole, for want of hardware, is one line.
+    """
+    groups = {}
+    for test in sorted({*found, *control}):
+        groups.setdefault(test.partition(".")[0], []).append(test)
+    groups.pop(JUDGE, None)
+    for group, tests in groups.items():
+        if all(found.get(test, ("",))[0] == "skip" for test in tests):
+            yield group, SKIP, f"all {len(tests)} subtests: {reason(found[tests[0]][1])}", 0.0
+            continue
+        for test in tests:
+            result, text, took = found.get(test, ("notrun", "", 0.0))
+            before = control.get(test, ("notrun", "", 0.0))[0]
+            if grade(result) > grade(before):
+                yield test, FAIL, f"{result}, but {before} on the control kernel: {reason(text)}", took
+            elif result == "skip":
+                yield test, SKIP, reason(text), took
+            else:
+                yield test, PASS, "" if result == "pass" else f"{result}, as on the control kernel", took

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernels that are tested: build.py builds any tree, these are the queue's, whose toggles depend on what was woven."""
+
+from base import config, gitcmd
+from lab import build
+from weave import tree
+
+
+def kernel_image(kernel, flavour, kind="guest"):
+    """A guest kernel: "queue" is the woven one, "off" that with its toggles off, "control" the unpatched one."""
+    log = config.BUILD / "log" / f"build-{kernel.name}-{flavour}{'' if kind == 'guest' else f'-{kind}'}.log"
+    suffix = f"-{flavour}"
+    # A patch that was left out may have brought a toggle.
+    partly = bool(tree.recorded(gitcmd.own(kernel.tree, config.queue()))[1])
+    if flavour == "off":
+        return build.image(kernel.tree, toggles="n", suffix=suffix, log=log, place=".obj-off", toggles_optional=partly)
+    if flavour == "control":
+        return build.image(kernel.control, kind=kind, suffix=suffix, toggles_optional=True, log=log)
+    return build.image(kernel.tree, kind=kind, suffix=suffix, log=log, toggles_optional=partly)

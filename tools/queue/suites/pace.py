@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where the time of a check goes: its progress, printed on each line, and a profile, printed at the end.
+
+How many tests there are and when they end is known from an earlier run of the same kernels and suites: the last
+one here, else the one in pace.json, which `make table` brings up to date.
+"""
+
+import json
+import time
+from contextlib import contextmanager
+
+from base import config
+
+HERE = config.BUILD / "pace.json"
+KEPT = config.HERE / "pace.json"
+SETTLED = 60        # seconds after which this machine's speed is known well enough
+
+
+def load(path):
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def keep():
+    """Take the first runs of all kernels and suites that were made here into pace.json; returns whether it changed."""
+    before = load(KEPT)
+    after = {**before, **{key: run for key, run in load(HERE).items() if run["whole"] and run["cold"]}}
+    if after != before:
+        KEPT.write_text(json.dumps(after, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return after != before
+
+
+def words(rest):
+    return f"about {round(rest / 60)} min left" if rest > 90 else f"about {round(rest, -1):.0f} s left"
+
+
+class Pace:
+    """A run of @tier, "check" or "check-full", on @kernels and with @suites, by name; @whole: these are all."""
+
+    def __init__(self, tier, kernels, suites, whole):
+        self.tier, self.whole = tier, whole
+        self.cold = not any(config.kernel(name).tree.exists() for name in kernels)
+        self.complete = True    # no part was taken from an earlier run
+        self.taken = set()      # the parts that were
+        self.all = len(kernels) * len(suites) + ("queue" in suites)
+        self.key = f"{tier}: {' '.join(kernels)}: {' '.join(suites)}"
+        self.start = time.monotonic()
+        self.parts = {}         # "KERNEL SUITE" -> [tests, seconds until its first, seconds until its last]
+        self.spent = {}         # (what, kernel's name) -> seconds
+        known = {**load(KEPT), **load(HERE)}
+        self.before = known.get(self.key) if tier else None
+        if self.before:
+            self.expected = {part: numbers[0] for part, numbers in self.before["parts"].items()}
+        else:
+            # A selection: how many there are is known from the whole, how long they take is not.
+            whole = next((run for key, run in known.items() if run["whole"] and key.startswith(f"{tier}:")), {"parts": {}})
+            self.expected = {part: numbers[0] for part, numbers in whole["parts"].items()
+                             if part.split()[0] in (*kernels, "-") and part.split()[1] in suites}
+
+    @contextmanager
+    def timed(self, what, kernel):
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            key = what, getattr(kernel, "name", str(kernel))
+            self.spent[key] = self.spent.get(key, 0) + time.monotonic() - start
+
+    def note(self, kernel, suite):
+        """A test has ended; returns what its line says of the whole run."""
+        now = time.monotonic() - self.start
+        part = self.parts.setdefault(f"{kernel} {suite}", [0, now, now])
+        part[0] += 1
+        part[2] = now
+        done = sum(numbers[0] for numbers in self.parts.values())
+        total = sum(max(count, self.parts.get(name, [0])[0]) for name, count in self.expected.items())
+        total += sum(numbers[0] for name, numbers in self.parts.items() if name not in self.expected)
+        left = self.left(now)
+        if not self.expected:       # the number of tests is unknown without an earlier run
+            return f"[{done} done, part {len(self.parts)} of {self.all}]"
+        return f"[{done}/{total}{'' if left is None else f', {left}'}]"
+
+    def kept(self, results):
+        """Count @results of an earlier run."""
+        self.complete = False
+        now = time.monotonic() - self.start
+        for result in results:
+            self.taken.add(f"{result.kernel} {result.suite}")
+            self.parts.setdefault(f"{result.kernel} {result.suite}", [0, now, now])[0] += 1
+
+    def left(self, now):
+        """How long it goes on, in words; None if no run like this one was made before."""
+        if not self.before:
+            return None
+        if self.taken:
+            # Of what is run this time, by how long each part took.
+            spans = {name: (count, last - first) for name, (count, first, last) in self.before["parts"].items()}
+            rest = sum(span * (1 - min(self.parts.get(name, [0])[0] / count, 1)) for name, (count, span) in spans.items()
+                       if name not in self.taken)
+            return words(rest * self.before["seconds"] / max(sum(span for _, span in spans.values()), 1))
+        # How far that run was when it had ended as much as this one.
+        place = 0
+        for name, (count, first, last) in self.before["parts"].items():
+            done = self.parts.get(name, [0])[0]
+            if done:
+                place = max(place, first + min((done - 1) / max(count - 1, 1), 1) * (last - first))
+        speed = now / place if place > SETTLED else 1
+        return words(max(0, self.before["seconds"] - place) * speed)
+
+    def finish(self, through=True):
+        """Remember this run, if it got @through; returns the profile as lines."""
+        seconds = time.monotonic() - self.start
+        run = {"seconds": round(seconds), "whole": self.whole, "cold": self.cold,
+               "parts": {name: [count, round(first), round(last)] for name, (count, first, last) in self.parts.items()}}
+        if through and self.complete and self.tier:
+            HERE.parent.mkdir(parents=True, exist_ok=True)
+            HERE.write_text(json.dumps({**load(HERE), self.key: run}, indent=1) + "\n", encoding="utf-8")
+        kernels = list(dict.fromkeys(kernel for _, kernel in self.spent))
+        rows = [["seconds", *kernels]]
+        for what in dict.fromkeys(what for what, _ in self.spent):
+            rows.append([what, *(f"{self.spent[what, kernel]:.0f}" if (what, kernel) in self.spent else "" for kernel in kernels)])
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
+                           for column, (cell, width) in enumerate(zip(row, widths))) for row in rows]
+        return [*(lines if len(rows) > 1 else []), f"all of it: {seconds:.0f} s"]

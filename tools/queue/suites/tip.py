@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The woven kernel's last commit, compiled: what `make check` has of the suites `build` and `lint` (sparse).
+
+For x86-64 and arm64, with gcc: the whole subsystem, and of the rest the sources that the queue touches, with the
+toggles on and with them off. Every commit by itself is for `make check-full`, see commits.py.
+"""
+
+import time
+
+from base.steps import Failure
+from lab import debian
+from suites import commits, lint
+from suites.results import FAIL, PASS
+
+NUMBER = 9000       # of the logs, beside those of commits.py
+
+
+def check(kernel, suites, results, sparse):
+    """Compile it; @sparse is the Lint that looks at the sources meanwhile, or None."""
+    touched = commits.touched_by_all(kernel)
+    compiled, warnings, seen, broken = set(), set(), set(), []
+    for arch in commits.CONFIGS:
+        variant = commits.Variant(kernel.tree, kernel, arch)
+        with results.pace.timed(f"tip, {arch}", kernel):
+            for toggles in ("on", "off") if "build" in suites else ("on",):
+                start = time.monotonic()
+                built, problems = compile_tip(kernel, variant, toggles, sorted(touched))
+                compiled.update(built)
+                broken += problems if not built else []
+                if "build" in suites:
+                    results.add(kernel.name, "build", f"tip-{variant.name}-toggles-{toggles}", FAIL if problems else PASS,
+                                problems[0] if problems else "", time.monotonic() - start)
+                if toggles == "on" and sparse and built:
+                    output = sparse.run_sparse(variant, built, debian.sparse())
+                    checked, said = lint.read_sparse(output)
+                    seen |= checked
+                    warnings |= said
+    # Where something does not compile, what is missing says nothing.
+    if "build" in suites and not broken:
+        commits.coverage(kernel, sorted(touched), compiled, kernel.tree, results)
+    if sparse and broken:
+        results.add(kernel.name, "lint", "sparse", FAIL, broken[0])
+    elif sparse:
+        sparse.sparse_planted(debian.sparse())
+        sparse.sparse_judge(touched, seen, warnings, short=True)
+
+
+def compile_tip(kernel, variant, toggles, paths):
+    """Compile what @paths mean for @variant; returns (its objects, problems: an error, or warnings)."""
+    variant.log(NUMBER).unlink(missing_ok=True)
+    try:
+        variant.configure(() if toggles == "on" else tuple(variant.toggles))
+        targets = variant.targets(paths, ())
+        # Warnings appear only when an object is compiled, so delete the objects first; ccache repeats them.
+        for target in targets:
+            place = variant.kbuild.obj / target
+            for stale in place.rglob("*.o") if target.endswith("/") else [place]:
+                stale.unlink(missing_ok=True)
+        found = variant.make(NUMBER, targets)
+        if found:
+            found -= unpatched(kernel, variant.arch, targets)
+    except Failure as failure:
+        return [], [str(failure).splitlines()[0]]
+    return targets, [f"{variant.name}, toggles {toggles}: {where}: {text}" for where, text in sorted(found)]
+
+
+def unpatched(kernel, arch, targets):
+    """What the compiler warns of anyway, in those of @targets that the unpatched kernel has."""
+    git, _ = commits.checkout(kernel)
+    git("checkout", "--quiet", "--force", "--detach", "base")
+    variant = commits.Variant(git.directory, kernel, arch)
+    variant.kbuild.log = variant.log(NUMBER + 2)
+    variant.configure()
+    return variant.make(NUMBER + 2, [target for target in targets if (git.directory / target.replace(".o", ".c")).exists()])

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0
+"""From the queue to mailbox patches, for one kernel: the same bytes every time, without a kernel
+tree, and named and numbered as git format-patch would.
+"""
+
+import email.header
+import email.utils
+import re
+from datetime import timedelta
+from typing import NamedTuple
+
+from base.steps import Failure, decode, encode
+from weave import series, udiff
+from weave.patchfile import Patch
+from weave.udiff import FileDiff, Hunk
+
+NAME_MAX = 64       # git's FORMAT_PATCH_NAME_MAX, with the suffix and a NUL
+
+
+class Woven(NamedTuple):
+    name: str       # of the file: 0001-subject.patch
+    data: bytes
+    patch: Patch
+
+
+def woven(queue, kernel, control=False):
+    """The patches for @kernel as mails; with @control only those of the negative control."""
+    entries = series.select(series.load(queue), kernel, control)
+    return [Woven(file_name(number, entry.patch.subject),
+                  mail(queue, kernel, entry.patch, number, len(entries)), entry.patch)
+            for number, entry in enumerate(entries, 1)]
+
+
+def write(queue, kernel):
+    """Write the mails to @kernel.out, in place of those of an earlier run; returns their paths."""
+    patches = woven(queue, kernel)
+    kernel.out.mkdir(parents=True, exist_ok=True)
+    for stale in kernel.out.glob("[0-9][0-9][0-9][0-9]-*.patch"):
+        stale.unlink()
+    for patch in patches:
+        (kernel.out / patch.name).write_bytes(patch.data)
+    return [kernel.out / patch.name for patch in patches]
+
+
+def file_name(number, subject):
+    slug = re.sub(r"\.+", ".", re.sub(r"[^A-Za-z0-9._]+", "-", subject)).lstrip("-").rstrip("-.")
+    return f"{number:04}-{slug}"[:NAME_MAX - len(".patch") - 1] + ".patch"
+
+
+def date(queue, number):
+    start = email.utils.parsedate_to_datetime(queue.date)
+    return email.utils.format_datetime(start + timedelta(seconds=number - 1))
+
+
+def mail(queue, kernel, patch, number, total):
+    tag = f"[PATCH {number:0{len(str(total))}}/{total}]" if total > 1 else "[PATCH]"
+    subject = f"{tag} {patch.subject}"
+    if not subject.isascii():
+        subject = email.header.Header(subject, "utf-8", header_name="Subject").encode()
+    lines = ["From " + "0" * 40 + " Mon Sep 17 00:00:00 2001",     # the date by which file(1) knows a patch
+             f"From: {queue.identity}",
+             f"Date: {date(queue, number)}",
+             f"Subject: {subject}"]
+    if not patch.message.isascii():
+        lines += ["MIME-Version: 1.0", "Content-Type: text/plain; charset=UTF-8",
+                  "Content-Transfer-Encoding: 8bit"]
+    edits = diffs(queue, kernel, patch)
+    if not edits:
+        raise Failure(f"{patch.path}: changes nothing on {kernel.name}; give it a diff or a `New:` file, "
+                      f"or take {kernel.name} out of its line in series")
+    return encode("\n".join([*lines, "", patch.body, "---", "", ""])
+                  + "".join(str(edit) for edit in edits.values())
+                  + f"-- \n{kernel.name}\n\n")
+
+
+def diffs(queue, kernel, patch):
+    """What @patch does on @kernel: FileDiffs by path, sorted, new files and insertions included."""
+    variant = patch.variant(kernel.name)
+    edits = {path: patch.diff(kernel.name, path) for path in [*patch.diffs, *variant.diffs]}
+    for path, edit in edits.items():
+        for number, hunk in enumerate(edit.hunks, 1):
+            if path not in patch.inserts and all(line[0] == " " for line in hunk.lines):
+                raise Failure(f"{patch.where(kernel.name, path)}: {path}, hunk {number} changes nothing; "
+                              f"take it out")
+    for path in patch.inserts:
+        if path not in variant.without:
+            edits[path] = insertion(queue, kernel, patch, path)
+    for path in patch.new:
+        edits[path] = udiff.creation(path, *new_file(queue, kernel, patch, path))
+    for path in variant.without:
+        if path not in edits:
+            raise Failure(f"{patch.variant_path(kernel.name)}: `Without: {path}`, but {patch.path} does not "
+                          f"touch it; take the line out")
+        del edits[path]
+    return dict(sorted(edits.items()))
+
+
+def new_file(queue, kernel, patch, path):
+    """The text of a new file on @kernel, and whether it is executable."""
+    text, executable = shared_file(queue, patch, path)
+    edit = patch.variant(kernel.name).diffs.get(path)
+    if edit:
+        try:
+            text = udiff.apply(edit, text)
+        except udiff.Mismatch as mismatch:
+            number, line = mismatch.args
+            raise Failure(f"{patch.variant_path(kernel.name)}: hunk {number} (line {line}) does not fit "
+                          f"{path} as it is now; correct the hunk, or edit that file in "
+                          f"`make tree KERNEL={kernel.name}` and `make refresh`") from mismatch
+    return text, executable
+
+
+def shared_file(queue, patch, path):
+    """The text of a file that @patch carries or inserts, as the repository has it."""
+    file = queue.root / path
+    if file.is_symlink() or not file.is_file():
+        raise Failure(f"{patch.path}: its file {path} is missing; put it there or take the line out")
+    text = decode(file.read_bytes())
+    if not text.endswith("\n"):
+        raise Failure(f"{path}: empty, or no newline at its end")
+    if "\r" in text or "\0" in text:
+        raise Failure(f"{path}: carriage returns or NULs, which mail does not carry")
+    return text, bool(file.stat().st_mode & 0o100)
+
+
+def insertion(queue, kernel, patch, path):
+    """The diff that inserts the text of the repository's file @path into the kernel's.
+
+    The patch's own diff only says where: one hunk of context lines, an even number of them. The
+    text goes into its middle, which is next to an empty line, and gets one empty line of its own to
+    separate it from the neighbour on the other side. So the file holds the bare entry.
+    """
+    place = patch.diff(kernel.name, path)
+    where = patch.where(kernel.name, path)
+    if not place:
+        raise Failure(f"{where}: `Inserts: {path}` needs a hunk of context lines of {path}, to say where")
+    return insert(place, shared_file(queue, patch, path)[0], where)
+
+
+def insert(place, text, where):
+    """insertion() of @text by the FileDiff @place; @where is for error messages."""
+    hunk, path = place.hunks[0], place.path
+    middle = len(hunk.lines) // 2
+    if len(place.hunks) > 1 or len(hunk.lines) % 2 or any(line[0] != " " for line in hunk.lines):
+        raise Failure(f"{where}: the diff of {path} is one hunk of context lines only, an even number; "
+                      f"the text is inserted in its middle")
+    lines = text.strip("\n").split("\n")
+    if hunk.lines[middle - 1] == " ":
+        lines = lines + [""]
+    elif hunk.lines[middle] == " ":
+        lines = [""] + lines
+    else:
+        raise Failure(f"{where}: no empty line at the middle of the hunk, where {path} is inserted")
+    return FileDiff(path, [Hunk(hunk.old_start, hunk.old_count, hunk.new_start,
+                                hunk.new_count + len(lines), hunk.section,
+                                hunk.lines[:middle] + ["+" + line for line in lines]
+                                + hunk.lines[middle:])])

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The patched kernel as a git tree: build/KERNEL/tree, a branch `queue` of one commit a patch.
+
+Commits are stacked in an index of their own and the work tree is moved to the result at the end.
+So a patch that fails leaves the tree as it was, and only files that really differ are written:
+what was built from the others stays built. The commits are the ones `git am` makes, to the id.
+"""
+
+import hashlib
+import json
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from base import gitcmd, origin
+from base.steps import Failure, encode, note, say, step
+from weave import mails, needs
+
+MADE = "refs/queue/made"        # the commit that the repository is known to reproduce
+
+
+class Conflict(Failure):
+    """A patch that does not apply."""
+
+
+@dataclass
+class Stack:
+    """Patches that were committed one on the other: the last commit, the patches that were left out, and offsets."""
+
+    tip: str
+    applied: list = field(default_factory=list)     # Woven
+    offsets: list = field(default_factory=list)     # messages
+    left: dict = field(default_factory=dict)        # path of a patch that was left out -> why
+    there: list = field(default_factory=list)       # paths of those that the source has already
+
+    @property
+    def whole(self):
+        return not self.left and not self.there
+
+    def refused(self):
+        """All that did not apply, in one message."""
+        number = len(self.left) + len(self.there)
+        return "\n".join([f"{number} of {number + len(self.applied)} patches do not apply:",
+                          *(named(path, why) for path, why in self.left.items()),
+                          *(f"{path}: the tree has this already" for path in self.there)])
+
+
+def named(path, why):
+    """@why a patch does not apply, with its @path in front."""
+    return why if why.startswith(f"{path}: ") else f"{path}: {why}"
+
+
+def make(queue, kernel, force=False, loose=False):
+    """Make or update build/KERNEL/tree from build/KERNEL/pristine.
+
+    Refuses to touch a tree with edits that were not refreshed, unless @force. On the tested source a patch that
+    does not apply is an error, and so is an offset, unless @loose. On another one such a patch is left out, and
+    what needs it, but not what needs a patch that the source has already. Returns the Stack.
+    """
+    patches = mails.woven(queue, kernel)
+    tested = origin.is_tested(queue, kernel)
+    return update(queue, kernel, kernel.tree, "queue", patches, force=force, offsets=loose or not tested, partly=not tested)
+
+
+def tell(queue, kernel, done):
+    """Say what make() has left out."""
+    version = origin.recorded(queue, kernel)[1]
+    for path in done.there:
+        note(f"{path}: {kernel.name} {version} has this already")
+    if done.left:
+        say(f"\n{kernel.name}: left out, because they were made for {kernel.version} and do not apply to {version}:")
+        for path, why in done.left.items():
+            say("    " + named(path, why).splitlines()[0])
+
+
+def make_control(queue, kernel, force=False):
+    """Make or update build/KERNEL/control: the unpatched kernel and the test-only patches."""
+    # Their line numbers were taken with the patches before them: offsets are to be expected.
+    update(queue, kernel, kernel.control, "control", mails.woven(queue, kernel, control=True), force=force,
+           offsets=True, partly=not origin.is_tested(queue, kernel), quiet=True)
+
+
+def pristine(queue, kernel):
+    git = gitcmd.own(kernel.pristine, queue)
+    if not kernel.pristine.is_dir() or not git.commit("refs/tags/base"):
+        raise Failure(f"{kernel.pristine} is no git tree with a tag `base`; "
+                      f"run `make source KERNEL={kernel.name}`")
+    return git
+
+
+def update(queue, kernel, path, branch, patches, *, force, offsets, partly, quiet=False):
+    """Make @path what @patches give; with @offsets they may move, with @partly be left out. Returns the Stack."""
+    unpatched = pristine(queue, kernel)
+    with step(f"{path}: {kernel.package} and {len(patches)} patches"):
+        git = gitcmd.own(path, queue)
+        if not path.exists():
+            clone(queue, unpatched, path)
+        elif git.attempt("rev-parse", "--show-prefix")[:2] != (0, "\n"):
+            raise Failure(f"{path} is not a git tree; remove it")
+        elif not force:
+            refuse_to_lose_work(git, kernel, path, branch)
+        base = unpatched.commit("refs/tags/base")
+        if git.commit("refs/tags/base") != base:
+            git("fetch", "--quiet", "--no-tags", kernel.pristine, "+refs/tags/base:refs/tags/base")
+        done = stack(git, base, kernel, patches, queue)
+        if not done.whole and not partly:
+            raise Conflict(done.refused())
+        if done.offsets and not offsets:
+            raise Conflict("\n".join(done.offsets) + "\n" + moved_advice(kernel))
+        for text in done.offsets if not quiet else ():
+            note(text)
+        at = git.attempt("symbolic-ref", "-q", "HEAD")[1].strip()
+        if git.commit("HEAD") != done.tip or at != f"refs/heads/{branch}" or (force and dirty(git)):
+            move(git, branch, done.tip, force)
+        record(git, kernel, queue, done)
+    return done
+
+
+def record(git, kernel, queue, done):
+    """Remember that @done, a Stack, is what the queue gives, and from which state of each patch."""
+    state = {"applied": {woven.patch.path: fingerprint(queue, kernel, woven.patch) for woven in done.applied},
+             "left": {**done.left, **dict.fromkeys(done.there, "the source has this already")}}
+    Path(git.git_path("queue.json")).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    git("update-ref", MADE, done.tip)
+
+
+def recorded(git):
+    """What record() remembered: (fingerprints by the patch's path, what was left out and why)."""
+    file = Path(git.git_path("queue.json"))
+    state = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return state.get("applied", {}), state.get("left", {})
+
+
+def fingerprint(queue, kernel, patch):
+    """A hash of all that @patch says for @kernel, whatever its number in the series."""
+    text = patch.message + "".join(map(str, mails.diffs(queue, kernel, patch).values()))
+    return hashlib.sha256(encode(text)).hexdigest()
+
+
+def clone(queue, source, path):
+    """A clone of the pristine tree, whose objects are hard links: it outlives the pristine tree."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
+        # Moved into place when complete, so that an interrupted clone is no tree.
+        new = Path(scratch) / "clone"
+        git = gitcmd.own(scratch, queue)
+        # The user's git would pack the tens of thousands of objects of a kernel at the first commit.
+        git("clone", "--quiet", "--no-checkout", "--config", "gc.auto=0", source.directory, new)
+        new.rename(path)
+
+
+def refuse_to_lose_work(git, kernel, path, branch):
+    advice = f"`make refresh KERNEL={kernel.name}` takes it back into the queue; FORCE=1 throws it away"
+    if branch != "queue":
+        advice = "FORCE=1 throws it away"
+    busy = gitcmd.in_progress(git)
+    if busy:
+        raise Failure(f"{path}: in the middle of a {busy}; finish or abort it, then {advice}")
+    head, made = git.commit("HEAD"), git.commit(MADE)
+    if not made:
+        return          # cloned, and nothing checked out yet
+    if dirty(git):
+        raise Failure(f"{path} has uncommitted changes:\n{dirty(git)}\n{advice}")
+    if head != made:
+        raise Failure(f"{path} has commits that are not from the queue (HEAD is {head[:12]}, made was "
+                      f"{made[:12]}); {advice}")
+
+
+def dirty(git):
+    """The uncommitted changes of files that git knows, as git status lists them."""
+    return git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=none").rstrip("\n")
+
+
+def move(git, branch, tip, force):
+    if force:
+        # --quit forgets an operation in progress and touches neither HEAD nor the files.
+        for what in ("am", "rebase", "cherry-pick", "revert"):
+            git.attempt(what, "--quit")
+        old = git.commit("HEAD")
+        git("checkout", "--quiet", "--force", "-B", branch, tip)
+        if old and git.commit(MADE) not in ("", old):
+            note(f"{git.directory}: HEAD was {old}")
+    elif not git.commit(MADE):
+        git("checkout", "--quiet", "--force", "-B", branch, tip)
+    else:
+        git("checkout", "--quiet", "-B", branch, tip)
+
+
+def stack(git, base, kernel, patches, queue):
+    """Commit @patches on top of @base, without touching the work tree, refs or index; returns a Stack.
+
+    What does not apply is left out, with what needs it, and the reason says which file and hunk, and what to do.
+    """
+    done = Stack(base)
+    needed = None
+    with tempfile.TemporaryDirectory(prefix="queue-") as scratch:
+        index = {"GIT_INDEX_FILE": f"{scratch}/index"}
+        git("read-tree", base, env=index)
+        for number, woven in enumerate(patches, 1):
+            if done.left:
+                needed = needed or needs.of(queue, kernel, patches)
+                missing = sorted(needed[woven.patch.path] & set(done.left))
+                if missing:
+                    done.left[woven.patch.path] = f"needs {' and '.join(missing)}"
+                    continue
+            try:
+                done.offsets += apply(git, index, kernel, woven)
+            except Conflict as conflict:
+                if has(git, index, woven):
+                    done.there.append(woven.patch.path)
+                else:
+                    done.left[woven.patch.path] = str(conflict)
+                continue
+            done.applied.append(woven)
+            date = mails.date(queue, number)
+            done.tip = git("commit-tree", git("write-tree", env=index).strip(), "-p", done.tip,
+                           input=woven.patch.message,
+                           env={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}).strip()
+    return done
+
+
+def has(git, index, woven):
+    """Whether what @woven does is in the index already."""
+    return git.attempt("apply", "--cached", "--reverse", "--check", "-", input=woven.data, env=index)[0] == 0
+
+
+def moved_advice(kernel):
+    return (f"The patches must apply at exactly their lines. `make tree KERNEL={kernel.name} LOOSE=1` accepts "
+            f"this, `make refresh KERNEL={kernel.name}` then writes the new line numbers.")
+
+
+def apply(git, index, kernel, woven):
+    """Apply one mail to an index; returns messages about hunks that were not at their line."""
+    patch = woven.patch
+    status, _, stderr = git.attempt("apply", "--cached", "--verbose", "--whitespace=nowarn", "-",
+                                    input=woven.data, env=index)
+    if status:
+        raise Conflict(explain(kernel, woven, stderr))
+    offsets, path = [], ""
+    for line in stderr.splitlines():
+        if match := re.match(r"Checking patch (.*)\.\.\.$", line):
+            path = match[1].split(" => ")[-1]
+        elif match := re.match(r"Hunk #(\d+) succeeded at \d+ \((offset .*)\)", line):
+            offsets.append(f"{patch.where(kernel.name, path)}: hunk {match[1]} of {path} applies at an "
+                           f"{match[2]}")
+        elif line.startswith("Context reduced"):
+            offsets.append(f"{patch.where(kernel.name, path)}: {path}: {line}")
+    return offsets
+
+
+def explain(kernel, woven, stderr):
+    """What git apply said, in terms of the queue's files."""
+    patch = woven.patch
+    for line in stderr.splitlines():
+        if match := re.match(r"error: patch failed: (.*):(\d+)$", line):
+            path, start = match[1], int(match[2])
+            hunks = patch.diff(kernel.name, path)
+            number = [hunk.old_start for hunk in hunks.hunks].index(start) + 1 if hunks else 1
+            return (f"{patch.where(kernel.name, path)}: hunk {number} of {path} (line {start}) does not apply to "
+                    f"{kernel.name} with the patches before it.\n"
+                    f"Compare it with the file there; correct the hunk, or the order in series, or, if "
+                    f"other kernels need it as it is, put it into {patch.variant_path(kernel.name)}.\n"
+                    + quote(stderr))
+        if match := re.match(r"error: (.*): does not exist in index$", line):
+            path = match[1]
+            return (f"{patch.where(kernel.name, path)}: there is no {path} in {kernel.name} with the patches "
+                    f"before it. Correct the path or the order in series, or write `Without: {path}` "
+                    f"into {patch.variant_path(kernel.name)}.")
+        if match := re.match(r"error: (.*): already exists in index$", line):
+            return (f"{patch.path}: its new file {match[1]} is in {kernel.name} already. If upstream has it there, "
+                    f"leave {kernel.name} out of the patch's line in series.")
+    return f"{patch.path}: git apply refuses it for {kernel.name}:\n" + quote(stderr)
+
+
+def quote(stderr):
+    kept = [line for line in stderr.splitlines() if not line.startswith("Checking patch")]
+    return "\n".join("    " + line for line in kept[:20])
