@@ -104,12 +104,12 @@ def pass_over(kernel, version, failure):
 def listed(kernel):
     """The versions that any suite lists and the mirror is not known to have removed, the newest first."""
     removed = GONE.read_text(encoding="utf-8").splitlines() if GONE.exists() else []
-    return [version for _, version, _ in debian.listed([kernel.package]) if f"{kernel.package} {version}" not in removed]
+    return [version for version in debian.listed(kernel.package) if f"{kernel.package} {version}" not in removed]
 
 
 def tarball(package, version, dest):
     """Unpack that Debian package into @dest; returns the path of the source in it."""
-    debian.unpack({package: version}, dest)
+    debian.unpack([f"{package}={version}"], dest)
     return next(dest.glob("usr/src/linux-source-*.tar.xz"))
 
 

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The user-space tests of the woven tree: built static, for each guest that runs them, and their TAP read."""
+"""The user-space tests of the woven tree: built static, for each guest that runs them, and their TAP read.
+
+The parser that kunit.py has was tried for the TAP, too. Its answers need 38 lines around them, where parse() has 49 in
+all: it takes nothing without a version line, stops at the plan without a word of results after it, knows neither
+"Bail out!" nor a missing plan nor exit statuses, loses the reason of "1..0 # SKIP" and of a failed test, and turns a
+program's skipped rest into crashes. And the kernel's source would have to be there to read what a program printed.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -132,9 +138,10 @@ def parse(text, status):
             name = name.strip() or running or match[2]
             # udmabuf: "drivers/dma-buf/udmabuf: [PASS,test-1]"
             name = re.sub(r".*\[\w+,(.+)\]", r"\1", name)
-            word, _, more = directive.strip().partition(" ")
+            directive = directive.strip()
+            word, _, more = directive.partition(" ")
             if match[1]:
-                tap.tests.append((name, FAIL, next(iter(before), more)))
+                tap.tests.append((name, FAIL, next(iter(before), directive)))
             elif word.upper() == "SKIP":
                 tap.tests.append((name, SKIP, more.strip()))
             else:

@@ -85,7 +85,7 @@ def releases(queue, kernels):
         kernel = nearest(queue, name)
         if kernel not in kernels:
             continue
-        versions = list(dict.fromkeys(version for _, version, _ in debian.listed([package])))
+        versions = debian.listed(package)
         found += [Release(name, package, version, kernel, version == versions[0]) for version in versions]
     return found
 
@@ -113,7 +113,7 @@ def files(queue, release):
         return gitcmd.own(place / "tree", queue)
     shutil.rmtree(place, ignore_errors=True)
     scratch = HERE / "package"
-    archive = debian.download({release.package: release.version}, scratch)[0]
+    archive = debian.download([f"{release.package}={release.version}"], scratch)[0]
     (place / "tree").mkdir(parents=True)
     extract(archive, release.name, wanted, place / "tree")
     shutil.rmtree(scratch)

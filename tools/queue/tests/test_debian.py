@@ -22,6 +22,43 @@ def apt(tmp_path, monkeypatch):
     return it
 
 
+@pytest.mark.parametrize("sources, found", [
+    ([("browser", "stable"), ("main", "bookworm"), ("safe", "bookworm-security")], ("main", "safe")),
+    ([("main", "stable"), ("other", "stable")], ("main", "main-security"))], ids=["codename", "stable"])
+def test_where_the_mirror_is(monkeypatch, sources, found):
+    uris = "".join(f"'http://{site}/dists/{suite}/InRelease' {suite} 0 \n'http://{site}/dists/{suite}/main/binary-amd64/Packages.xz' x 0 \n"
+                   for site, suite in sources)
+    monkeypatch.setattr(debian, "codename", lambda: "bookworm")
+    monkeypatch.setattr(debian.steps, "run", lambda cmd, what: uris)
+    assert debian.sites() == tuple(f"http://{site}" for site in found)
+
+
+def test_no_source_for_debian(monkeypatch):
+    monkeypatch.setattr(debian.steps, "run", lambda cmd, what: "'http://browser/dists/edge/main/binary-amd64/Packages.xz' x 0 \n")
+    with pytest.raises(Failure, match="apt has no source for Debian"):
+        debian.sites()
+
+
+def test_what_apt_answers(apt, monkeypatch):
+    answers = {"madison": "  a | 2-1 | main new/main amd64 Packages\n  a | 2-1 | main old/main amd64 Packages\n  a | 1-1 | main old/main amd64 Packages\n",
+               "--print-uris": "Reading...\n'main/b_1_all.deb' b_1_all.deb 1 SHA256:0\n'main/a_1%3a2-1_amd64.deb' a_1%3a2-1_amd64.deb 1 SHA256:0\n"}
+    monkeypatch.setattr(debian.steps, "run", lambda cmd, what: answers[cmd[3]])
+    assert apt.listed("a") == ["2-1", "1-1"]
+    assert apt.closure(["a"], "old") == ["a", "b"]
+
+
+def test_a_file_that_is_listed_and_gone(apt, tmp_path, monkeypatch):
+    apt.setup()
+    answer = (100, "", "E: Failed to fetch http://mirror.example/a.deb  404  Not Found [IP: x]\n")
+    monkeypatch.setattr(debian.steps, "attempt", lambda cmd, cwd, env: answer)
+    with pytest.raises(debian.Gone, match="a=1 is listed"):
+        apt.unpack(["a=1"], tmp_path / "a")
+    answer = (100, "", BROKEN)
+    with pytest.raises(Failure, match="downloading a=1 failed") as caught:
+        apt.unpack(["a=1"], tmp_path / "a")
+    assert caught.type is Failure and not (tmp_path / "a").exists()
+
+
 def test_all_is_there(apt):
     assert not apt.gone("old") and not apt.gone("new")
 

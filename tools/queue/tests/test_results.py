@@ -47,6 +47,12 @@ def test_a_program_that_skips_its_rest():
     assert kselftest.parse(text, 0).errors == ["1 tests of 7 were run"]
 
 
+def test_what_stands_behind_a_result():
+    """As ksft_test_result_code() prints it: words, or the name of a result and words."""
+    tap = kselftest.parse("TAP version 13\n1..3\nok 1 p.a # XFAIL known\nok 2 p.b #  fine\nnot ok 3 p.c #  was 3\n", 1)
+    assert tap == kselftest.Tap([("p.a", PASS, ""), ("p.b", PASS, ""), ("p.c", FAIL, "was 3")])
+
+
 def test_names_of_32_bit_tests():
     assert kselftest.test_id("compat.prog", "prog.bad") == "compat.prog.bad"
     assert kselftest.test_id("compat.prog", "global.bad") == "compat.prog.bad"

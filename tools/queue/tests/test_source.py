@@ -17,7 +17,7 @@ TESTED = "5.10.9-1"
 def kernel(toy, monkeypatch):
     """The toy's old kernel without a source; `listed` is what the suites have of it, newest first."""
     monkeypatch.setattr(source.config, "queue", lambda: toy.queue)
-    monkeypatch.setattr(source.debian, "listed", lambda packages: [(packages[0], version, "old") for version in toy.listed])
+    monkeypatch.setattr(source.debian, "listed", lambda package: toy.listed)
     monkeypatch.setattr(source.debian, "gone", lambda suite: not toy.listed)
     monkeypatch.setattr(source, "tarball", lambda package, version, dest: pack(toy, dest, version))
     monkeypatch.setattr(source, "GONE", toy.root / "gone")

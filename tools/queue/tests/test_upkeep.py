@@ -18,7 +18,7 @@ LISTED = {"linux-source-5.10": ["5.10.11-1", "5.10.9-1"], "linux-source-6.1": ["
 def suites(toy, monkeypatch):
     """Three packages; function that says what files a release of the old kernel has, by version."""
     monkeypatch.setattr(upkeep.debian, "names", lambda pattern: list(LISTED))
-    monkeypatch.setattr(upkeep.debian, "listed", lambda packages: [(packages[0], version, "any") for version in LISTED[packages[0]]])
+    monkeypatch.setattr(upkeep.debian, "listed", LISTED.get)
     monkeypatch.setattr(upkeep.debian, "gone", lambda suite: True)
     monkeypatch.setattr(upkeep, "REPORT", toy.root / "upkeep.json")
     other = {}
