@@ -11,18 +11,18 @@ suites = $(if $(SUITES),--suites '$(SUITES)')
 source = $(if $(SOURCE),--source '$(SOURCE)')
 from = $(if $(FROM),--from '$(FROM)')
 demo = $(if $(DEMO),--demo '$(DEMO)')
+features = $(if $(FEATURES),--features '$(FEATURES)')
 force = $(if $(filter-out 0 n no,$(FORCE)),--force)
-loose = $(if $(filter-out 0 n no,$(LOOSE)),--loose)
 
 .PHONY: help
 help:
 	@$(QUEUE) help
 
-.PHONY: run check check-full upkeep deps source series am tree refresh lint bench verify table
+.PHONY: run check check-full upkeep deps source series am tree topics base pin refresh lint bench verify table
 run:
-	@$(QUEUE) run $(kernel) $(demo) $(source)
+	@$(QUEUE) run $(kernel) $(demo) $(source) $(features)
 check:
-	@$(QUEUE) check $(kernels) $(suites) $(source)
+	@$(QUEUE) check $(kernels) $(suites) $(source) $(features)
 check-full:
 	@$(QUEUE) check-full $(kernels) $(suites) $(source) $(force)
 upkeep:
@@ -32,11 +32,17 @@ deps:
 source:
 	@$(QUEUE) source $(kernel) $(source) $(from)
 series:
-	@$(QUEUE) series $(kernel)
+	@$(QUEUE) series $(kernel) $(features)
 am:
-	@$(QUEUE) am --kdir '$(KDIR)'
+	@$(QUEUE) am --kdir '$(KDIR)' $(features)
 tree:
-	@$(QUEUE) tree $(kernel) $(source) $(force) $(loose)
+	@$(QUEUE) tree $(kernel) $(source) $(force) $(features)
+base:
+	@$(QUEUE) base $(kernel) $(from)
+topics:
+	@$(QUEUE) topics $(features)
+pin:
+	@$(QUEUE) pin $(kernels)
 refresh:
 	@$(QUEUE) refresh $(kernel)
 lint:

@@ -25,10 +25,15 @@ make source [KERNEL={k}]   the unpatched kernel: build/{k}/pristine, a git tree 
 make series [KERNEL={k}]   the queue as mailbox patches: out/{k}/0001-*.patch ...
 make am KDIR=~/linux        apply the queue to your own kernel tree, by git am
 make tree [KERNEL={k}]     the patched kernel: build/{k}/tree, branch queue, to edit and rebase there;
-                            FORCE=1 throws away what was not refreshed, LOOSE=1 accepts moved hunks
+                            FORCE=1 throws away what was not refreshed
 make refresh [KERNEL={k}]  write the edits made in that tree back into the patches and files here
+make topics                 what there is to choose from: FEATURES="names release" has series, tree, am, run and check
+                            take these topics and what they need
+make base KERNEL=7.2 FROM=7.3
+                            support one more kernel: the patches of FROM, merged where they do not apply as they are
+make pin                    write the ids of the woven trees into kernels.toml, after a change that was meant
 make lint                   checkpatch, sparse and kernel-doc on every patch
-make table                  write the README's table of features and kernels, from series
+make table                  write the README's table of topics and kernels, from series
 make verify                 check the queue's own rules: series, headers, no orphan files
 make bench                  the measurements (none yet)
 
@@ -79,8 +84,48 @@ def tree(args):
     kernel = the_kernel(args)
     sources.announce([kernel], args.source)
     sources.get(kernel, args.source)
-    done = trees.make(config.queue(), kernel, force=args.force, loose=args.loose)
+    done = trees.make(config.queue(), kernel, force=args.force)
     trees.tell(config.queue(), kernel, done)
+
+
+def base(args):
+    from lab import debian, source as sources
+    from weave import newbase
+    queue = config.queue()
+    if not args.kernel or not args.origin:
+        raise Failure("say which kernel, and which supported one it resembles: `make base KERNEL=7.2 FROM=7.3`")
+    origin = queue.kernel(args.origin)
+    debian.deps()
+    package = f"linux-source-{args.kernel}"
+    if args.kernel in [kernel.name for kernel in queue.kernels]:
+        raise Failure(f"{args.kernel} is supported already; `make tree KERNEL={args.kernel}` says which of its patches do not apply")
+    listed = debian.listed(package)
+    if not listed:
+        raise Failure(f"no suite that kernels.toml or this machine has lists a package {package}")
+    for other in filter(None, (origin, newbase.next_older(queue, args.kernel))):
+        sources.get(other)
+    before = newbase.look(queue, args.kernel, origin)
+    kernel = config.Kernel(args.kernel, listed[0], package, tuple(debian.suites_of(package)), "",
+                           queue.build / args.kernel, queue.out / args.kernel)
+    sources.get(kernel)
+    with newbase.saved(queue):
+        queue, ranges = newbase.add(queue, origin, kernel)
+        done = newbase.merge(queue, kernel, before)
+    newbase.report(kernel, done, ranges)
+
+
+def topics(_args):
+    from weave import table as tables
+    tables.show(config.queue())
+
+
+def pin(args):
+    from lab import source as sources
+    from weave import tree as trees
+    for kernel in the_kernels(args):
+        sources.get(kernel)
+        changed = trees.pin(config.queue(), kernel)
+        say(f"{kernel.name}: {'wrote the id of' if changed else 'kernels.toml has'} the woven tree")
 
 
 def refresh(args):
@@ -143,7 +188,7 @@ def parser():
         sub = commands.add_parser(name)
         sub.set_defaults(function=function)
         for option in options:
-            if option in ("--force", "--loose"):
+            if option == "--force":
                 sub.add_argument(option, action="store_true")
             else:
                 sub.add_argument(option, default="", dest={"--from": "origin"}.get(option))
@@ -151,14 +196,17 @@ def parser():
     command("help", show_help)
     command("deps", deps)
     command("source", source, "--kernel", "--source", "--from")
-    command("series", series, "--kernel")
-    command("tree", tree, "--kernel", "--source", "--force", "--loose")
+    command("series", series, "--kernel", "--features")
+    command("tree", tree, "--kernel", "--source", "--force", "--features")
+    command("base", base, "--kernel", "--from")
+    command("topics", topics, "--features")
+    command("pin", pin, "--kernels")
     command("refresh", refresh, "--kernel")
-    command("am", am, "--kdir")
+    command("am", am, "--kdir", "--features")
     command("verify", verify)
     command("table", table)
-    command("run", run, "--kernel", "--source", "--demo")
-    command("check", check, "--kernels", "--suites", "--source")
+    command("run", run, "--kernel", "--source", "--demo", "--features")
+    command("check", check, "--kernels", "--suites", "--source", "--features")
     command("check-full", check_full, "--kernels", "--suites", "--source", "--force")
     command("upkeep", upkeep, "--kernels", "--source")
     command("lint", lint, "--kernels", "--source")
@@ -171,6 +219,7 @@ def main(argv=None):
     for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS"):
         os.environ.pop(name, None)
     args = parser().parse_args(argv)
+    config.choose(getattr(args, "features", "").split())
     try:
         return args.function(args) or 0
     except Failure as failure:

@@ -7,7 +7,7 @@ module's own names (ROOT, kernels(), ...) describe the repository this file lies
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +25,7 @@ SHIPPED = ("drivers", "fs", "include", "mm", "Documentation", "samples", "script
 
 @dataclass(frozen=True)
 class Kernel:
-    """One supported kernel; `name` is its series ("5.10"), `version` the tested Debian version.
+    """One supported kernel; `name` is its series ("5.10"), `version` the tested Debian version, `woven` the id of its woven tree.
 
     Other versions of the `package` may be in any of the `suites`.
     """
@@ -34,6 +34,7 @@ class Kernel:
     version: str
     package: str
     suites: tuple
+    woven: str
     build: Path
     out: Path
 
@@ -55,14 +56,19 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Queue:
-    """A repository of this layout, its places for results, and its kernels, oldest first."""
+    """A repository of this layout, its places for results, and its kernels, oldest first.
+
+    @features: names of the topics that commands are to use, with what these need; none means all.
+    """
 
     root: Path
+    table: Path
     build: Path
     out: Path
     kernels: tuple
     identity: str
     date: str
+    features: tuple = ()
 
     @property
     def series(self):
@@ -90,12 +96,28 @@ def load(root=ROOT, table=TABLE):
         if not re.fullmatch(r"\d+\.\d+", entry["name"]):
             raise Failure(f"{table}: a kernel's name is VERSION.PATCHLEVEL, not {entry['name']!r}")
         kernels.append(Kernel(build=root / "build" / entry["name"], out=root / "out" / entry["name"],
-                              suites=tuple(entry["suites"]), **{key: entry[key] for key in ("name", "version", "package")}))
+                              suites=tuple(entry["suites"]), woven=entry.get("woven", ""), **{key: entry[key] for key in ("name", "version", "package")}))
     order = [tuple(map(int, kernel.name.split("."))) for kernel in kernels]
     if order != sorted(set(order)):
         raise Failure(f"{table}: list each kernel once, oldest first")
-    return Queue(root=root, build=root / "build", out=root / "out", kernels=tuple(kernels),
+    return Queue(root=root, table=Path(table), build=root / "build", out=root / "out", kernels=tuple(kernels),
                  identity=data["queue"]["identity"], date=data["queue"]["date"])
+
+
+def pin(queue, kernel, tree):
+    """Write the id of @kernel's woven @tree into the table; returns whether it was another."""
+    text = queue.table.read_text(encoding="utf-8")
+    line, place = f'woven = "{tree}"', re.compile(rf'^name\s*=\s*"{re.escape(kernel.name)}".*$', re.MULTILINE)
+    parts = re.split(r"^(?=\[)", text, flags=re.MULTILINE)
+    at = next((at for at, part in enumerate(parts) if part.startswith("[[kernel]]") and place.search(part)), None)
+    if at is None:
+        raise Failure(f'{queue.table}: there is no line `name = "{kernel.name}"` below a `[[kernel]]`')
+    part, there = re.subn(r"^woven\s*=.*$", line, parts[at], flags=re.MULTILINE)
+    parts[at] = part if there else place.sub(rf"\g<0>\n{line}", part)
+    new = "".join(parts)
+    if new != text:
+        queue.table.write_text(new, encoding="utf-8")
+    return new != text
 
 
 def parse_release(makefile):
@@ -115,10 +137,19 @@ def release(makefile):
         return "", ""
 
 
+FEATURES = []       # names of topics, see choose()
+
+
+def choose(features):
+    """Have queue() use these topics only; for the front door, before anything else."""
+    FEATURES[:] = features
+    queue.cache_clear()
+
+
 @cache
 def queue():
     """The queue of this repository."""
-    return load()
+    return replace(load(), features=tuple(FEATURES))
 
 
 def kernels():

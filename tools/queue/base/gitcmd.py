@@ -8,7 +8,7 @@ queue's; for a user's tree (make am) git keeps its configuration, only the local
 import re
 from pathlib import Path
 
-from base.steps import attempt, run
+from base.steps import attempt, decode, encode, run
 
 # Variables by which an outer git (a hook, `git rebase --exec make ...`) would redirect ours.
 OUTER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX",
@@ -56,6 +56,15 @@ class Git:
         status, stdout, _ = self.attempt("rev-parse", "--verify", "--quiet", revision + "^{commit}")
         return stdout.strip() if status == 0 else ""
 
+    def blobs(self, ids):
+        """The texts of the blobs with these @ids, by id."""
+        data, texts = encode(self("cat-file", "--batch", input="".join(f"{blob}\n" for blob in ids))), {}
+        for blob in ids:
+            head, _, data = data.partition(b"\n")
+            size = int(head.split()[2])
+            texts[blob], data = decode(data[:size]), data[size + 1:]
+        return texts
+
     def git_path(self, name):
         return self.line("rev-parse", "--path-format=absolute", "--git-path", name)
 
@@ -83,9 +92,10 @@ def users(directory):
 
 def in_progress(git):
     """What git has been left in the middle of, or ""."""
+    own = Path(git.git_path("."))       # all of these are there, also for a worktree
     for name, what in (("rebase-apply/applying", "git am"), ("rebase-apply", "git rebase"),
                        ("rebase-merge", "git rebase"), ("MERGE_HEAD", "git merge"),
                        ("CHERRY_PICK_HEAD", "git cherry-pick"), ("REVERT_HEAD", "git revert")):
-        if Path(git.git_path(name)).exists():
+        if (own / name).exists():
             return what
     return ""

@@ -192,6 +192,12 @@ APT::Sandbox::User "root";
         return list(dict.fromkeys(line.split("|")[1].strip() for line in self.read("apt-cache", "madison", package)))
 
     @steps.serial
+    def suites_of(self, package):
+        """The suites that list @package."""
+        lines = self.read("apt-cache", "madison", package)
+        return list(dict.fromkeys(re.search(r" (\S+)/main ", line.split("|")[2])[1] for line in lines))
+
+    @steps.serial
     def names(self, pattern):
         """Packages of any suite whose name fits the regular expression."""
         return sorted({line.split()[0] for line in self.read("apt-cache", "search", "--names-only", pattern)})
@@ -245,8 +251,8 @@ APT::Sandbox::User "root";
 APT = Apt("amd64", "apt", suites)
 APT_ARM64 = Apt("arm64", "apt-arm64", lambda: [XEN_SUITE])
 # What other modules ask of the first.
-gone, listed, names, closure, fetch, download, unpack = (
-    APT.gone, APT.listed, APT.names, APT.closure, APT.fetch, APT.download, APT.unpack)
+gone, listed, suites_of, names, closure, fetch, download, unpack = (
+    APT.gone, APT.listed, APT.suites_of, APT.names, APT.closure, APT.fetch, APT.download, APT.unpack)
 
 
 @steps.serial

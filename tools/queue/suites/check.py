@@ -23,19 +23,20 @@ import traceback
 from base import config, steps
 from base.steps import Failure
 from lab import debian, room, source
-from suites import igt, images, inguest, kselftest, lint, promises, tip, xensuite
+from suites import igt, images, inguest, kselftest, lint, promises, readme, tip, xensuite
 from suites.pace import Pace
 from suites.results import FAIL, Results
-from weave import tree
+from weave import series, tree
 
 SUITES = ("queue", "lint", "build", "kunit", "kselftest", "igt", "stress", "xen")
 GUEST = ("kunit", "kselftest", "igt", "stress")
+TOPICS = {"igt": "sync-file", "stress": "sync-file", "xen": "gntdev"}      # suites that test one topic only
 BESIDE = 10     # the niceness of what goes on beside the guests
 
 
 def main(kernels, suites, which=""):
     whole = not suites and kernels == config.kernels()
-    suites = select(suites, SUITES, "`make check-full` has control, and the whole of the others")
+    suites = of_features(select(suites, SUITES, "`make check-full` has control, and the whole of the others"))
     source.announce(kernels, which)
     debian.deps()
     room.look()
@@ -51,11 +52,23 @@ def select(suites, known, hint):
     return [suite for suite in known if suite in suites or not suites]
 
 
+def of_features(suites):
+    """Those of @suites that have something to do for the topics that FEATURES selects."""
+    queue = config.queue()
+    names = series.with_needs(series.load(queue), queue.features)
+    other = [suite for suite, topic in TOPICS.items() if queue.features and topic not in names and suite in suites]
+    if other:
+        steps.note(f"no {' '.join(other)}: {' '.join(names)} have nothing that it tests")
+    return [suite for suite in suites if suite not in other]
+
+
 class Check:
     """One run of `make check`; with @storms, which were asked for, each kernel runs the suite `stress`."""
 
     def __init__(self, kernels, suites, which, results, storms=False):
         self.suites, self.results, self.storms = suites, results, storms
+        # The README's commands are those for all kernels and topics.
+        self.whole = kernels == config.kernels() and not which and not config.queue().features
         self.prepare = Preparation(which, results)
         # Those with the most to do come first: the last guest is a short one.
         self.kernels = sorted(kernels, key=lambda kernel: not thorough(kernel))
@@ -74,6 +87,8 @@ class Check:
         lanes = [self.build_kernels, self.boot_guests, self.boot_guests] if self.guests else []
         lanes += [self.check_patches] if {"queue", "lint", "build"} & set(self.suites) else []
         self.prepare.together(lanes)
+        if self.whole and "queue" in self.suites:
+            self.prepare.attempt(None, lambda _: readme.check(self.results))
 
     def build_kernels(self):
         aside()

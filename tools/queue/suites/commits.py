@@ -298,10 +298,15 @@ def check(kernel, results):
 
 def coverage(kernel, paths, compiled, tree, results):
     """Every touched source file was compiled by some variant, or the suite says nothing about it."""
-    missed = [path for path in paths if path.endswith(".c") and path.startswith(CODE) and (tree / path).exists()
-              and not path.startswith(SUBSYSTEM) and path[:-1] + "o" not in compiled]
-    results.add(kernel.name, "build", "coverage", FAIL if missed else PASS,
-                f"never compiled: {' '.join(missed)}; add its option to configs/compile-*.config" if missed else "")
+    left = missed(paths, compiled, tree)
+    results.add(kernel.name, "build", "coverage", FAIL if left else PASS,
+                f"never compiled: {' '.join(left)}; add its option to configs/compile-*.config" if left else "")
+
+
+def missed(paths, compiled, tree):
+    """Those of @paths, outside the subsystem, that are compiled into a kernel and whose object is not in @compiled."""
+    return [path for path in paths if path.endswith(".c") and path.startswith(CODE) and (tree / path).exists()
+            and not path.startswith(SUBSYSTEM) and path[:-1] + "o" not in compiled]
 
 
 def pedantic(variant, new, number):

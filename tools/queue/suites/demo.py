@@ -9,8 +9,8 @@ import zlib
 from base import config, steps
 from base.steps import Failure, say
 from lab import debian, guest, source, xen
-from suites import images, kselftest, xensuite
-from weave import mails, tree
+from suites import images, inguest, kselftest, kunit, xensuite
+from weave import mails, series, tree
 
 SECONDS, XEN_SECONDS = 60, 300
 DEMOS = ("sync", "xen")
@@ -21,6 +21,9 @@ def main(kernel, which, wanted_source=""):
     which = which or DEMOS[0]
     if which not in DEMOS:
         raise Failure(f"no demonstration {which}; there is: {' '.join(DEMOS)}")
+    names = series.with_needs(series.load(config.queue()), config.queue().features)
+    if which == "xen" and config.queue().features and "gntdev" not in names:
+        raise Failure(f"DEMO=xen shows gntdev, which is none of {' '.join(names)}")
     start = time.monotonic()
     source.announce([kernel], wanted_source)
     debian.deps()
@@ -50,6 +53,8 @@ def alone(kernel):
     image = images.kernel_image(kernel, "queue")
     with steps.step("building the demonstration"):
         programs = kselftest.programs(image, config.BUILD / "log" / f"kselftest-{kernel.name}.log")
+    if config.queue().features and not any(program.name == kselftest.DEMO for program in programs):
+        return tests(kernel, image, [program for program in programs if program.tests and not program.stress]), image
     program = the_program(programs, kselftest.DEMO)
     with steps.step("booting it in QEMU"):
         boot = guest.run(f"{kernel.name}-demo", image.bootable, kselftest.files([program], image),
@@ -57,6 +62,25 @@ def alone(kernel):
                           guest.Item("demo", SECONDS, f"/test/kselftest/{program.name}")], leaks=False)
     show(kernel, boot)
     return boot, image
+
+
+def tests(kernel, image, programs):
+    """The tests of the chosen topics, which show what these do where there is no demonstration."""
+    own = inguest.own_files(kernel)
+    programs = [program for program in programs if program.source in own and not program.name.startswith("compat.")]
+    modules = image.test_modules
+    items = [*map(kunit.item, modules), *map(kselftest.item, programs)]
+    with steps.step("booting it in QEMU"):
+        boot = guest.run(f"{kernel.name}-demo", image.bootable, {**kunit.files(modules), **kselftest.files(programs, image)},
+                         [guest.Item("uname", SECONDS, "uname -srv"), *items], leaks=False)
+    if not items:
+        say("\nThe chosen topics have no test of their own; the kernel with them has booted.")
+    for item in items:
+        say(f"\n---- in the guest: {item.name}")
+        for line in re.findall(r"(?:not )?ok \d+ .*", boot.log(item.name)):
+            say(line)
+    judge(kernel, boot, [item.name for item in items])
+    return boot
 
 
 def on_xen(kernel):
@@ -105,11 +129,17 @@ def show(kernel, boot):
     """What the guest printed; an error if it did not get through, or the kernel complained."""
     say(f"\n---- in the guest: {boot.log('uname').strip()}")
     say(boot.log("demo").rstrip())
+    judge(kernel, boot, ["demo"])
+
+
+def judge(kernel, boot, items):
+    """Raise Failure unless all of @items went well and the kernel did not complain."""
     say("----")
     if boot.error:
         raise Failure(f"{kernel.name}: {boot.error}")
-    if boot.status["demo"]:
-        raise Failure(f"{kernel.name}: the demonstration failed with status {boot.status['demo']}; see {boot.dir}")
+    for item in items:
+        if boot.status[item]:
+            raise Failure(f"{kernel.name}: {item} failed with status {boot.status[item]}; see {boot.dir}")
     if boot.splats():
         raise Failure(f"{kernel.name}: the kernel complained: {boot.splats()[0][1]}; see {boot.dir}/console.log")
     say("The kernel's console is clean (lockdep, PROVE_RCU and other debugging aids are on, KASAN on x86-64).")

@@ -3,6 +3,7 @@
 
     queue      as in `make check`
     lint       with all of the kernel's drivers for Coccinelle, and planted misuse for sparse
+    topics     each topic alone, x86-64 and arm64, toggles on and off (alone.py)
     build      every commit, every toggle, x86-64 and arm64, gcc and on the newest kernel clang (commits.py)
     kunit, kselftest, igt, stress      in a guest, all of it on each kernel; with the toggles off nothing is there
     xen        under Xen on arm64, and for the oldest and newest on x86-64; and the unpatched kernel there (xensuite.py)
@@ -20,13 +21,13 @@ import json
 
 from base import config, gitcmd, origin, steps
 from lab import debian, room, source
-from suites import check, commits, igt, images, inguest, kselftest, kunit, lint, promises, xensuite
+from suites import alone, check, commits, igt, images, inguest, kselftest, kunit, lint, promises, readme, xensuite
 from suites.pace import Pace
 from suites.results import FAIL, Result, Results, passing_unpatched
 from weave import mails, tree
 
-SUITES = ("queue", "lint", "build", "kunit", "kselftest", "igt", "stress", "xen", "control")
-PATCHES = ("queue", "lint", "build")        # what needs no guest
+SUITES = ("queue", "lint", "topics", "build", "kunit", "kselftest", "igt", "stress", "xen", "control")
+PATCHES = ("queue", "lint", "topics", "build")        # what needs no guest
 HERE = config.BUILD / "full"
 WEAVER = "-"                                # in place of a kernel: the weaver's own tests
 IRRELEVANT = ("pace.json", "TESTED.md")     # what `make table` writes of these runs
@@ -51,6 +52,7 @@ class Full:
         self.prepare = check.Preparation(which, results)
         self.tools = tools_hash()       # of what runs: an edit from now on is for the next time
         self.inputs = {}        # of a kernel, when the first of its parts began
+        self.readme = False     # whether the README's commands are to be run, after all else
         self.partly = set()     # names of kernels to whose source some patches do not apply
         # Whichever lane has the time takes the next of these.
         self.rest = collections.deque(kernels[::-1] if set(PATCHES) & set(suites) else [])
@@ -59,6 +61,9 @@ class Full:
         lanes = [self.guests] if set(self.suites) - set(PATCHES) else []
         lanes += [self.patches] if self.rest else []
         self.prepare.together(lanes)
+        if "queue" in self.suites and self.readme:
+            self.prepare.attempt(None, lambda _: readme.check(self.results, slow=True))
+            self.save(WEAVER, ["queue"])
 
     def guests(self):
         for kernel in self.kernels:
@@ -75,7 +80,9 @@ class Full:
     def check_weaver(self, _kernel):
         if self.missing(WEAVER, ["queue"]):
             promises.weaver(self.results)
-            self.save(WEAVER, ["queue"])
+            self.readme = self.kernels == config.kernels()
+            if not self.readme:
+                self.save(WEAVER, ["queue"])
 
     def check_rest(self):
         while True:
@@ -143,6 +150,10 @@ class Full:
                 source.restore_files(kernel)
                 lint.Lint(kernel, self.results).run()
             self.save(kernel, ["lint"])
+        if "topics" in suites:
+            with self.results.pace.timed("each topic", kernel):
+                alone.check(kernel, self.results)
+            self.save(kernel, ["topics"])
         if "build" in suites:
             with self.results.pace.timed("every commit", kernel):
                 commits.check(kernel, self.results)

@@ -10,8 +10,8 @@ def kernel_image(kernel, flavour, kind="guest"):
     """A guest kernel: "queue" is the woven one, "off" that with its toggles off, "control" the unpatched one."""
     log = config.BUILD / "log" / f"build-{kernel.name}-{flavour}{'' if kind == 'guest' else f'-{kind}'}.log"
     suffix = f"-{flavour}"
-    # A patch that was left out may have brought a toggle.
-    partly = bool(tree.recorded(gitcmd.own(kernel.tree, config.queue()))[1])
+    # A patch that was left out, or is of another topic, may bring a toggle.
+    partly = tree.recorded(gitcmd.own(kernel.tree, config.queue())).partly
     if flavour == "off":
         return build.image(kernel.tree, toggles="n", suffix=suffix, log=log, place=".obj-off", toggles_optional=partly)
     if flavour == "control":

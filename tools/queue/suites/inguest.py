@@ -160,7 +160,7 @@ class Patched:
         error = session.run(suites, self.ended)
         ran = {session.suite(item.name) for item in session.plan(suites)}
         for suite in suites:
-            if suite not in ran and suite != "stress":
+            if suite not in ran and suite != "stress" and not config.queue().features:
                 self.add(suite, "present", FAIL, "the woven tree has no test of this suite")
         for suite in sorted(ran, key=SUITES.index):
             self.close(suite, error)

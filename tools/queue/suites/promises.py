@@ -9,8 +9,9 @@ import time
 import xml.etree.ElementTree as ET
 
 from base import config, gitcmd, origin, steps
+from suites import alone
 from suites.results import FAIL, PASS, SKIP
-from weave import mails
+from weave import mails, tree
 
 CLI = config.HERE / "cli.py"
 KERNEL = ("Makefile", "Kbuild")     # by which a kernel's tree is known
@@ -52,6 +53,9 @@ def check(kernel, made, results):
         attempt(results, kernel.name, "am-gives-tree", lambda: am_gives_tree(kernel, made))
         if origin.is_tested(config.queue(), kernel):
             attempt(results, kernel.name, "refresh-leaves-no-diff", lambda: refresh_leaves_no_diff(kernel))
+            attempt(results, kernel.name, "tree-is-pinned", lambda: tree.unlike_pin(config.queue(), kernel))
+            for name in alone.topics(kernel):
+                attempt(results, kernel.name, f"topic-alone.{name}", lambda name=name: topic_alone(kernel, name))
         else:
             results.add(kernel.name, "queue", "refresh-leaves-no-diff", SKIP, "the source is not the tested one")
 
@@ -64,7 +68,8 @@ def attempt(results, kernel, name, test):
 
 def command(*args, env=None):
     """One of the queue's own commands; returns (status, all that it printed)."""
-    status, stdout, stderr = steps.attempt([sys.executable, "-B", CLI, *args], cwd=config.ROOT, env=env)
+    features = ["--features", " ".join(config.queue().features)] if args[0] in ("series", "am") else []
+    status, stdout, stderr = steps.attempt([sys.executable, "-B", CLI, *args, *features], cwd=config.ROOT, env=env)
     return status, stdout + stderr
 
 
@@ -106,6 +111,12 @@ def am_gives_tree(kernel, made):
     return None if ours == theirs else "`make am` gives other files than `make tree`"
 
 
+def topic_alone(kernel, name):
+    """A topic, with what it needs, applies without the others."""
+    done = alone.stack(kernel, gitcmd.own(kernel.tree, config.queue()), name, rehearsal=True)
+    return None if done.whole else done.refused().replace("\n", "; ")
+
+
 def users_tree(kernel):
     """(git of a tree with those files of the unpatched kernel that the queue touches, their names).
 
@@ -113,7 +124,7 @@ def users_tree(kernel):
     """
     queue = config.queue()
     ours = gitcmd.own(kernel.tree, queue)
-    touched = sorted({path for woven in mails.woven(queue, kernel) for path in mails.diffs(queue, kernel, woven.patch)})
+    touched = sorted({path for woven in mails.woven(queue, kernel) for path in woven.edits})
     path = kernel.build / "user"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)

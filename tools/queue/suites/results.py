@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from base import config, steps
 from base.steps import Failure
 from suites.pace import Pace
+from weave import patchfile, series
 
 PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
 SKIPS = config.HERE / "skips.toml"
@@ -85,6 +86,10 @@ class Results:
         for entry in self.skips:
             if (kernel in entry["kernels"] and suite == entry["suite"] and fnmatchcase(test, entry["test"])):
                 return SKIP, entry["reason"]
+        queue = config.queue()
+        if queue.features and "sync_file ioctls" in reason and patchfile.version(kernel) < (6, 0) \
+                and "sync-file" not in series.with_needs(series.load(queue), queue.features):
+            return SKIP, f"{reason}, which the topic sync-file brings"
         return FAIL, f"skipped: {reason or 'no reason given'}; if that is right, say why in {SKIPS.name}"
 
     def count(self, verdict):

@@ -45,9 +45,9 @@ def check(kernel, suites, results, sparse):
         sparse.sparse_judge(touched, seen, warnings, short=True)
 
 
-def compile_tip(kernel, variant, toggles, paths):
+def compile_tip(kernel, variant, toggles, paths, number=NUMBER):
     """Compile what @paths mean for @variant; returns (its objects, problems: an error, or warnings)."""
-    variant.log(NUMBER).unlink(missing_ok=True)
+    variant.log(number).unlink(missing_ok=True)
     try:
         variant.configure(() if toggles == "on" else tuple(variant.toggles))
         targets = variant.targets(paths, ())
@@ -56,7 +56,7 @@ def compile_tip(kernel, variant, toggles, paths):
             place = variant.kbuild.obj / target
             for stale in place.rglob("*.o") if target.endswith("/") else [place]:
                 stale.unlink(missing_ok=True)
-        found = variant.make(NUMBER, targets)
+        found = variant.make(number, targets)
         if found:
             found -= unpatched(kernel, variant.arch, targets)
     except Failure as failure:

@@ -106,7 +106,7 @@ def nearest(queue, name):
 def files(queue, release):
     """A git tree of one commit, tag `base`, with those files of that release that the queue touches; returns its git."""
     patches = mails.woven(queue, release.kernel)
-    wanted = sorted({path for woven in patches for path in mails.diffs(queue, release.kernel, woven.patch)})
+    wanted = sorted({path for woven in patches for path in woven.edits})
     place = HERE / f"{release.package.removeprefix('linux-source-')}_{release.version}"
     listing = place / "wanted"
     if listing.exists() and listing.read_text(encoding="utf-8").split() == wanted:
@@ -143,7 +143,7 @@ def judge(queue, kernel, git):
     """{path of each patch for @kernel: (verdict, why)} on the tree in @git."""
     found = {}
     patches = mails.woven(queue, kernel)
-    done = tree.stack(git, git.commit("refs/tags/base"), kernel, patches, queue)
+    done = tree.stack(git, git.commit("refs/tags/base"), kernel, patches, queue, rehearsal=True)
     for woven in patches:
         path = woven.patch.path
         moved = [text for text in done.offsets if text.startswith(tuple(f"{place}:" for place in places(woven.patch, kernel)))]
@@ -157,7 +157,7 @@ def judge(queue, kernel, git):
 
 
 def places(patch, kernel):
-    return patch.path, patch.variant_path(kernel.name)
+    return patch.path, *map(patch.variant_path, patch.chain(kernel.name))
 
 
 def report(queue, found):

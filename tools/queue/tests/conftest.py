@@ -44,7 +44,10 @@ FILES = {
 
 SERIES = """\
 # the toy series
+topic base: the toggle
 Kconfig.patch                          all    no
+
+topic toy: all of it
 drivers/dma-buf/a-fix.patch            all    v6.3     # a comment
 drivers/dma-buf/new.patch              all    no
 drivers/dma-buf/old-only.patch         5.10   v5.15
@@ -123,7 +126,7 @@ diff --git a/drivers/dma-buf/Makefile b/drivers/dma-buf/Makefile
 @@ -1,2 +1,3 @@
  obj-y := a.o
  obj-y += b.o
-+obj-y += new.o
++obj-$(CONFIG_TOY) += new.o
 diff --git a/drivers/dma-buf/b.c b/drivers/dma-buf/b.c
 --- a/drivers/dma-buf/b.c
 +++ b/drivers/dma-buf/b.c
@@ -232,7 +235,7 @@ class Toy:
     def __init__(self, root):
         self.root = root / "repo"
         self.queue = config.load(self.root, root / "kernels.toml")
-        self.old, self.new = self.queue.kernels
+        self.old, self.new = self.queue.kernels[0], self.queue.kernels[-1]
 
     def fill(self):
         self.root.mkdir()

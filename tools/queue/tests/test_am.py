@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """make am: onto a user's tree, or a refusal that changes nothing."""
 
+from dataclasses import replace
+
 import pytest
 
 from base import steps
@@ -45,10 +47,10 @@ def test_applied(toy, user, capsys):
     am.am(toy.queue, str(user.directory))
     assert user("log", "--format=%s|%an|%cn").split("\n")[0] == "MAINTAINERS: add an entry|The Toy|A User"
     assert user("status", "--porcelain") == ""
-    toy.make(toy.old)
-    assert user("rev-parse", "HEAD^{tree}") == toy.git(toy.old)("rev-parse", "HEAD^{tree}")
     output = capsys.readouterr().out
     assert "make olddefconfig" in output and "CONFIG_TOY" in output and "note:" not in output
+    toy.make(toy.old)
+    assert user("rev-parse", "HEAD^{tree}") == toy.git(toy.old)("rev-parse", "HEAD^{tree}")
 
 
 def test_a_tilde_and_a_relative_path(toy, user, monkeypatch):
@@ -58,11 +60,39 @@ def test_a_tilde_and_a_relative_path(toy, user, monkeypatch):
     refused(toy, user, "has 6 of the queue's 6 patches already", kdir="linux")
 
 
-def test_offsets_are_notes(toy, user, capsys):
-    commit(user, "drivers/dma-buf/a.c", A_C.replace("return 2;", "return\n2;"))
+def test_offsets_are_taken(toy, user, capsys):
+    moved = A_C.replace("return 2;", "return\n2;")
+    commit(user, "drivers/dma-buf/a.c", moved)
     am.am(toy.queue, str(user.directory))
-    assert "note: drivers/dma-buf/a-fix.patch: hunk 1 of drivers/dma-buf/a.c applies at an offset 1 line" \
-        in capsys.readouterr().out.replace("(", "")
+    fixed = moved.replace("return 1;", "return 11;").replace("return 3;", "return 33;").replace("return 8;", "return 88;")
+    assert (user.directory / "drivers/dma-buf/a.c").read_text() == fixed.replace("return 12;", "return 12; /* tested */")
+    assert "note:" not in capsys.readouterr().out
+
+
+def test_some_features(toy, user, capsys):
+    toy.edit("series", "drivers/dma-buf/tests.patch", "\ntopic tests: of it\ndrivers/dma-buf/tests.patch")
+    toy.edit("series", "MAINTAINERS.patch                      all    no\n", "")
+    toy.edit("series", "topic toy", "MAINTAINERS.patch all no\ntopic toy")
+    toy.edit("drivers/dma-buf/tests.patch", "-\treturn 12;", "-\treturn 13;")     # of another topic: not missed
+    toy.queue = replace(toy.queue, features=("toy",))
+    am.am(toy.queue, str(user.directory))
+    assert user("log", "--format=%s", "--reverse", "-5").splitlines() == [
+        "dma-buf: add the toggle", "MAINTAINERS: add an entry", "dma-buf: fix a3() and a8()", "dma-buf: add new.c", "dma-buf: fix a1()"]
+    assert not (user.directory / "drivers/dma-buf/test.c").exists() and "CONFIG_TOY" in capsys.readouterr().out
+    refused(toy, user, "has 5 of the queue's 5 patches already")
+
+
+def test_a_feature_without_an_option(toy, user, capsys):
+    """Kconfig.patch brings nothing then, and is left out."""
+    toy.edit("series", "MAINTAINERS.patch                      all    no\n", "")
+    toy.edit("series", "topic toy", "MAINTAINERS.patch all no\ntopic toy")
+    toy.queue = replace(toy.queue, features=("base",))
+    am.am(toy.queue, str(user.directory))
+    assert user("log", "--format=%s", "--skip=1", "-1") == "linux-source-5.10 5.10.9-1\n"
+    # The entry is there, but not for the file that is not.
+    text = (user.directory / "MAINTAINERS").read_text()
+    assert "COUNTERS\nM:\tThe Toy <toy@example.org>\n\nDELTA" in text
+    assert "options" not in capsys.readouterr().out
 
 
 def test_no_kdir(toy):

@@ -29,6 +29,7 @@ def log(monkeypatch):
     monkeypatch.setattr(check.Preparation, "prepare", lambda self, kernel: note("tree", kernel, check.tree.Stack("")))
     monkeypatch.setattr(Results, "finish", lambda self: 0)
     monkeypatch.setattr(check.promises, "weaver", lambda results: note("weaver", None))
+    monkeypatch.setattr(check.readme, "check", lambda results: note("readme", None))
     monkeypatch.setattr(check.Check, "for_guest", lambda self, kernel: note("kernel", kernel))
     monkeypatch.setattr(check.Check, "for_xen", lambda self, kernel: note("xen's kernel", kernel))
     monkeypatch.setattr(check.Check, "boot_guest", lambda self, kernel: note("guest", kernel, self.built[kernel.name].result()))
@@ -44,6 +45,7 @@ def kernels_of(log, what):
 def test_all_is_done_once(log):
     check.main(config.kernels(), [])
     assert log.count(("weaver", None)) == 1
+    assert log[-1] == ("readme", None), "the README's commands use what the others build"
     for what in ("kernel", "guest", "patches"):
         assert sorted(kernels_of(log, what)) == sorted(ALL), what
     # Those with the most to do are built first; Xen is started with one.
@@ -142,6 +144,8 @@ def parts(log, monkeypatch, tmp_path):
     monkeypatch.setattr(full.promises, "weaver", lambda results: suite("queue", "-", results))
     monkeypatch.setattr(full.promises, "check", lambda kernel, left, results: suite("queue", kernel.name, results))
     monkeypatch.setattr(full.lint, "Lint", lambda kernel, results: type("Lint", (), {"run": lambda self: suite("lint", kernel.name, results)})())
+    monkeypatch.setattr(full.readme, "check", lambda results, slow: None)
+    monkeypatch.setattr(full.alone, "check", lambda kernel, results: suite("topics", kernel.name, results))
     monkeypatch.setattr(full.commits, "check", lambda kernel, results: suite("build", kernel.name, results))
     monkeypatch.setattr(full.xensuite, "check", lambda kernel, results: suite("xen", kernel.name, results))
 

@@ -71,7 +71,7 @@ def test_weaving_loads_nothing_of_the_other_side(toy, tmp_path, command):
     """On the toy queue, so that no file of this repository is written."""
     code = ("from base import config\n"
             f"toy = config.load({str(toy.root)!r}, {str(tmp_path / 'kernels.toml')!r})\n"
-            "config.queue = lambda: toy\n"
+            "config.load = lambda: toy\n"
             f"assert cli.main([{command!r}]) == 0")
     modules = loaded(tmp_path, code)
     assert "weave.mails" in modules and "base.config" in modules

@@ -28,10 +28,10 @@ def graph(toy):
     """Function: the needs of patches a, b, c..., given their mails."""
     def made(*mails):
         names = "abcdef"[:len(mails)]
-        toy.write("series", "".join(f"{name}.patch 5.10 no\n" for name in names))
+        toy.write("series", "topic all: of it\n" + "".join(f"{name}.patch 5.10 no\n" for name in names))
         for name, text in zip(names, mails):
             toy.write(f"{name}.patch", text)
-        found = needs.of(toy.queue, toy.old, toy.woven(toy.old))
+        found = needs.of(toy.woven(toy.old))
         return {path[0]: "".join(sorted(need[0] for need in needed)) for path, needed in found.items()}
     return made
 
@@ -72,8 +72,7 @@ def test_what_a_patch_says(toy, graph):
 
 def test_the_queue_itself():
     queue = config.queue()
-    kernel = queue.kernels[0]
-    found = needs.of(queue, kernel, mails.woven(queue, kernel))
+    found = needs.of(mails.woven(queue, queue.kernels[0]))
     gntdev = found["drivers/xen/gntdev-dmabuf-map.patch"]
     assert {"drivers/dma-buf/dma-buf-release.patch", "drivers/xen/grant-table-held.patch"} <= gntdev
     assert "drivers/dma-buf/dma-buf-poll.patch" in found["drivers/dma-buf/dma-buf-sync-file.patch"]

@@ -5,7 +5,7 @@ import pytest
 
 from base.steps import Failure
 from conftest import ENTRY, state
-from weave import mails, refresh, udiff
+from weave import mails, refresh, verify
 
 A_C = "drivers/dma-buf/a.c"
 NEW_C = "drivers/dma-buf/new.c"
@@ -85,12 +85,15 @@ def test_an_edit_where_the_variant_is(toy):
     assert "+char new12;" in toy.read(VARIANT)
 
 
-def test_an_edit_that_makes_the_variant_impossible(toy, capsys):
+def test_an_edit_that_conflicts_with_the_variant(toy, capsys):
     toy.make(toy.new)
     toy.edit(toy.new.tree / NEW_C, "int new12;", "char new12;")
-    assert refresh.refresh(toy.queue, toy.new) == [NEW_C]
+    assert set(refresh.refresh(toy.queue, toy.new)) == {NEW_C, VARIANT}
     output = capsys.readouterr().out
-    assert f"note: {VARIANT}: its hunks no longer fit" in output and "note: 5.10 cannot be woven now" in output
+    assert f"note: {VARIANT}: {NEW_C} is as it was there: the edit conflicts; make it by hand" in output
+    assert "cannot be woven" not in output and "-char new12;\n+long new12;" in toy.read(VARIANT)
+    toy.make(toy.old)
+    assert "long new12;" in (toy.old.tree / NEW_C).read_text()
 
 
 def test_an_edit_of_a_hunk(toy):
@@ -115,6 +118,10 @@ def test_a_hunk_of_the_older_kernel_becomes_a_variant(toy):
     git("commit", "--quiet", "-a", "--fixup", ":/a3\\(\\) and a8")
     assert refreshed(toy, toy.old) == ["drivers/dma-buf/a-fix.5.10.patch"]
     assert "+\treturn 88;" in toy.read(A_FIX)
+    # Of this hunk alone: the other one is inherited.
+    text = toy.read("drivers/dma-buf/a-fix.5.10.patch")
+    assert text.startswith(f"Hunks: {A_C} 1 +\ndiff --git") and "@@ -35,7 +35,7 @@" in text and text.count("@@ -") == 1
+    assert verify.problems(toy.queue) == []
     # and goes away again with the edit
     toy.edit(toy.old.tree / A_C, "return 888;", "return 88;")
     git("commit", "--quiet", "-a", "--fixup", ":/a3\\(\\) and a8")
@@ -268,6 +275,14 @@ def test_deletions_and_modes_of_the_kernels_files(toy):
     refused(toy, toy.old, "deletes drivers/dma-buf/b.c or changes its mode")
 
 
+def test_what_is_no_file(toy):
+    git = toy.make(toy.old)
+    git("update-index", "--add", "--cacheinfo", f"160000,{git.commit('HEAD')},drivers/submodule")
+    git("commit", "--quiet", "--amend", "--no-edit")
+    (toy.old.tree / "drivers/submodule").mkdir()
+    refused(toy, toy.old, "the commit of MAINTAINERS.patch deletes drivers/submodule or changes its mode")
+
+
 def test_an_edit_in_the_repository_is_not_undone(toy):
     toy.make(toy.old)
     toy.edit(A_FIX, "Both returned", "Both of them returned")
@@ -355,34 +370,16 @@ def test_a_new_file_moved_to_another_patch(toy):
 
 
 B_C = "drivers/dma-buf/b.c"
-# The diff of b.c in the toy's new.patch, which 5.10 takes at another line.
-NUMBERS_ONLY = ("@@ -3,5 +3,5 @@\n // 6.1 has one more line\n int b(void)", "@@ -4,4 +4,4 @@\n int b(void)")
+# The diff of b.c in the toy's new.patch, whose hunk is the one of 5.10, too.
+SHORTER = ("@@ -3,5 +3,5 @@\n // 6.1 has one more line\n int b(void)", "@@ -4,4 +4,4 @@\n int b(void)")
 
 
-@pytest.fixture
-def placed(toy):
-    """The toy with hunks of b.c that differ between kernels by their line only."""
-    toy.edit(NEW, *NUMBERS_ONLY)
-    text = toy.read(VARIANT)
-    toy.write(VARIANT, f"At: {B_C} 3\n" + text[text.index("diff --git a/drivers/dma-buf/new.c"):])
-    return toy
-
-
-def test_a_variant_of_line_numbers_only(placed):
-    before = placed.snapshot()
-    for kernel in placed.queue.kernels:
-        placed.make(kernel)
-        assert refreshed(placed, kernel) == []
-    assert placed.snapshot() == before
-    assert "return new1;" in (placed.old.tree / B_C).read_text()
-
-
-def test_a_whole_diff_that_differs_in_numbers_becomes_numbers(toy):
-    """Also if its context is other than the shared diff's, and one hunk is two."""
-    toy.edit(NEW, *NUMBERS_ONLY)
+def test_a_whole_diff_that_differs_in_lines_only_goes(toy):
+    toy.edit(NEW, *SHORTER)
     toy.make(toy.old)
     assert refreshed(toy, toy.old) == [VARIANT]
-    assert toy.read(VARIANT).startswith(f"At: {B_C} 3\ndiff --git a/{NEW_C}")
+    assert toy.read(VARIANT).startswith(f"diff --git a/{NEW_C}") and B_C not in toy.read(VARIANT)
+    assert "return new1;" in (toy.old.tree / B_C).read_text()
 
 
 def test_a_variant_that_says_nothing_goes(toy):
@@ -394,47 +391,18 @@ def test_a_variant_that_says_nothing_goes(toy):
     assert not (toy.root / "drivers/dma-buf/a-fix.5.10.patch").exists()
 
 
-def test_moved_lines_are_written_as_numbers(toy):
+def test_moved_lines_are_no_difference(toy):
     """An edit of an earlier patch moves the hunks of a later one on the older kernel only."""
     toy.make(toy.old)
     toy.edit(toy.old.tree / A_C, "a1(void)\n{\n", "a1(void)\n{\n\t/* one */\n")
-    assert set(refreshed(toy, toy.old)) == {"drivers/dma-buf/old-only.patch", "drivers/dma-buf/tests.5.10.patch"}
-    assert toy.read("drivers/dma-buf/tests.5.10.patch") == f"At: {A_C} 56\n"
+    assert refreshed(toy, toy.old) == ["drivers/dma-buf/old-only.patch"]
 
 
 def test_an_insertion_at_another_line(toy):
     toy.edit("MAINTAINERS.patch", "@@ -6,6 +6,6 @@", "@@ -2,6 +2,6 @@")
-    toy.make(toy.new, loose=True)
-    toy.make(toy.old, loose=True)
-    assert refreshed(toy, toy.old) == ["MAINTAINERS.5.10.patch"]
-    assert toy.read("MAINTAINERS.5.10.patch") == "At: MAINTAINERS 6\n"
-    assert refreshed(toy, toy.new) == ["MAINTAINERS.5.10.patch", "MAINTAINERS.patch"]
-    assert not (toy.root / "MAINTAINERS.5.10.patch").exists()
-
-
-def test_numbers_follow_the_shared_diff(toy):
-    """A hunk that is edited or added on the newest kernel reaches the older one, which has its own lines."""
-    toy.edit("drivers/dma-buf/old-only.patch", "@@ -1,6 +1,6 @@", "@@ -1,6 +1,7 @@")
-    toy.edit("drivers/dma-buf/old-only.patch", "+\treturn 11;\n", "+\t/* one */\n+\treturn 11;\n")
-    toy.write("drivers/dma-buf/tests.5.10.patch", f"At: {A_C} 56\n")
-    toy.make(toy.new)
-    toy.edit(toy.new.tree / A_C, "int a6(void)\n", "int a6(void) /* between */\n")
-    toy.edit(toy.new.tree / A_C, "tested */", "well tested */")
-    assert set(refreshed(toy, toy.new)) == {"drivers/dma-buf/tests.patch", "drivers/dma-buf/tests.5.10.patch"}
-    assert toy.read("drivers/dma-buf/tests.5.10.patch") == f"At: {A_C} 24 56\n"
-    toy.make(toy.old)
-    text = (toy.old.tree / A_C).read_text()
-    assert "int a6(void) /* between */" in text and "/* well tested */" in text
-
-
-def test_numbers_of_a_hunk_that_is_new():
-    def diff(*hunks):
-        return udiff.FileDiff("x", [udiff.Hunk(start, 1, start, 1, "", [line]) for start, line in hunks])
-
-    old = diff((10, "-a"), (50, "-b"))
-    assert refresh.follow(old, diff((10, "-a"), (30, "-c"), (50, "-b")), [13, 153]) == [13, 33, 153]
-    assert refresh.follow(old, diff((10, "-a"), (48, "-c"), (50, "-b")), [13, 153]) == [13, 151, 153]
-    # The newest kernel's source moved: the older one's did not.
-    assert refresh.follow(old, diff((20, "-a"), (70, "-b")), [13, 153]) == [13, 153]
-    assert refresh.follow(old, diff((9, "-A"), (49, "-B")), [13, 153]) == [12, 152]
-    assert refresh.follow(old, diff((50, "-b")), [13, 153]) == [153]
+    before = toy.snapshot()
+    for kernel in toy.queue.kernels:
+        toy.make(kernel)
+        assert refreshed(toy, kernel) == []
+        assert "F:\tdrivers/beta/\n\nCOUNTERS\n" in (kernel.tree / "MAINTAINERS").read_text()
+    assert toy.snapshot() == before

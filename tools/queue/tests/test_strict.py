@@ -4,7 +4,7 @@
 import pytest
 
 from base.steps import Failure
-from weave import udiff, verify
+from weave import series, udiff, verify
 
 A_FIX = "drivers/dma-buf/a-fix.patch"
 VARIANT = "drivers/dma-buf/new.5.10.patch"
@@ -35,13 +35,13 @@ BROKEN = {
     "two empty lines": (A_FIX, "should not.\n", "should not.\n\n", "two empty lines"),
     "no upstream": (A_FIX, "Upstream: v6.3 0123456789ab\n", "", "'missing' in the Upstream: trailer"),
     "upstream without why": ("Kconfig.patch", "no, it is ours", "no", "Upstream: trailer of Kconfig.patch"),
-    "upstream disagrees": ("series", "v6.3", "v6.4", r"series:3: upstream is 'v6.4' here and 'v6.3'"),
+    "upstream disagrees": ("series", "v6.3", "v6.4", r"series:6: upstream is 'v6.4' here and 'v6.3'"),
     "misplaced New": ("drivers/dma-buf/new.patch", "It is new.", "New: drivers/x.c", "in the last paragraph"),
-    "series words": ("series", "v5.15", "v5.15 test", "series:5: a line is `path kernels upstream"),
+    "series words": ("series", "v5.15", "v5.15 test", "series:8: a line is `path kernels upstream"),
     "series kernel": ("series", "5.10   v5.15", "5.11   v5.15", "5.10 6.1; not '5.11'"),
     "series range": ("series", "5.10   v5.15", "6.1..5.10 v5.15", "no range from an older to a newer"),
     "series missing file": ("series", "old-only.patch ", "other.patch ", "no patch drivers/dma-buf/other.patch"),
-    "series twice": ("series", "# the toy series", "Kconfig.patch all no", "Kconfig.patch is there twice"),
+    "series twice": ("series", "MAINTAINERS.patch  ", "Kconfig.patch all no\nMAINTAINERS.patch  ", "Kconfig.patch is there twice"),
     "subject twice": (A_FIX, "dma-buf: fix a3() and a8()", "dma-buf: add the toggle", "subject of Kconfig.patch again"),
     "new file twice": ("drivers/dma-buf/tests.patch", "buf/test.c", "buf/new.c", "new.c is carried by"),
     "new file missing": ("drivers/dma-buf/tests.patch", "buf/test.c", "buf/tests.c", "tests.c is missing"),
@@ -58,20 +58,44 @@ diff""", "a diff of drivers/dma-buf/new.c, which drivers/dma-buf/new.patch carri
                            "no empty line at the middle of the hunk"),
     "entry hunk odd": ("MAINTAINERS.patch", "@@ -6,6 +6,6 @@\n M:\tSomebody <s@example.org>\n",
                        "@@ -7,5 +7,5 @@\n", "an even number"),
-    "numbers and a diff": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/b.c 2\ndiff --git "
-                           "a/drivers/dma-buf/b.c", "new.5.10.patch: `At: drivers/dma-buf/b.c` and a diff of it; one"),
-    "numbers and without": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/Makefile 1\nWithout: "
-                            "drivers/dma-buf/Makefile\ndiff --git a/drivers/dma-buf/b.c", "one is too many"),
-    "too few numbers": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/Makefile 1 5\n"
-                        "diff --git a/drivers/dma-buf/b.c",
-                        "with 2 line numbers, but the diff in .*new.patch has 1 hunks; .*KERNEL=5.10 LOOSE=1"),
-    "numbers of a new file": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/test.c 1\n"
-                              "diff --git a/drivers/dma-buf/b.c", "has no diff of that file to place"),
-    "numbers of nothing": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/Makefile one\n"
-                           "diff --git a/drivers/dma-buf/b.c", "new.5.10.patch:1: .*neither `Without: PATH` nor `At:"),
-    "numbers twice": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/Makefile 1\n"
-                      "At: drivers/dma-buf/Makefile 1\ndiff --git a/drivers/dma-buf/b.c",
-                      "new.5.10.patch:2: .*twice"),
+    "a recipe and without": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Hunks: drivers/dma-buf/Makefile 1\nWithout: "
+                             "drivers/dma-buf/Makefile\ndiff --git a/drivers/dma-buf/b.c", "one is too many"),
+    "without and a diff": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Without: drivers/dma-buf/b.c\ndiff --git "
+                           "a/drivers/dma-buf/b.c", "new.5.10.patch: `Without: drivers/dma-buf/b.c` and something else of it"),
+    "without twice": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Without: drivers/dma-buf/Makefile\nWithout: "
+                      "drivers/dma-buf/Makefile\ndiff --git a/drivers/dma-buf/b.c", "one is too many"),
+    "a number too high": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Hunks: drivers/dma-buf/Makefile 1-2\n"
+                          "diff --git a/drivers/dma-buf/b.c",
+                          "new.5.10.patch: `Hunks: drivers/dma-buf/Makefile 1-2`, but the inherited diff has 1 hunks"),
+    "a recipe of nothing inherited": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Hunks: drivers/dma-buf/b.c +\n"
+                                      "diff --git a/drivers/dma-buf/b.c", "`Hunks: drivers/dma-buf/b.c \\+`, but .* take it out and write"),
+    "a recipe of another file": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Hunks: drivers/dma-buf/a.c 1\n"
+                                 "diff --git a/drivers/dma-buf/b.c", "the inherited diff has 0 hunks"),
+    "a recipe of a new file": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Hunks: drivers/dma-buf/new.c 1 +\n"
+                               "diff --git a/drivers/dma-buf/b.c", "`Hunks: drivers/dma-buf/new.c 1 \\+`, but the inherited diff has 0 hunks"),
+    "too many own hunks": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Hunks: drivers/dma-buf/b.c 1\n"
+                           "diff --git a/drivers/dma-buf/b.c", "`Hunks: drivers/dma-buf/b.c` with 0 of `\\+`, but there are 1 hunks"),
+    "too few own hunks": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Hunks: drivers/dma-buf/Makefile 1 +\n"
+                          "diff --git a/drivers/dma-buf/b.c", "with 1 of `\\+`, but there are 0 hunks below"),
+    "numbers out of order": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Hunks: drivers/dma-buf/b.c 2 1\n"
+                             "diff --git a/drivers/dma-buf/b.c", "new.5.10.patch:1: .*neither `Without: PATH` nor `Hunks: PATH"),
+    "number 0": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Hunks: drivers/dma-buf/b.c 0\n"
+                 "diff --git a/drivers/dma-buf/b.c", "new.5.10.patch:1: .*neither `Without: PATH` nor `Hunks: PATH"),
+    "a recipe in words": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Hunks: drivers/dma-buf/b.c one\n"
+                          "diff --git a/drivers/dma-buf/b.c", "new.5.10.patch:1: .*neither `Without: PATH` nor `Hunks: PATH"),
+    "lines as they were": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "At: drivers/dma-buf/Makefile 1\n"
+                           "diff --git a/drivers/dma-buf/b.c", "new.5.10.patch:1: .*expected `diff --git"),
+    "a recipe twice": (VARIANT, "diff --git a/drivers/dma-buf/b.c", "Hunks: drivers/dma-buf/Makefile 1\n"
+                       "Hunks: drivers/dma-buf/Makefile 1\ndiff --git a/drivers/dma-buf/b.c", "new.5.10.patch:2: .*twice"),
+    "no topic": ("series", "topic base: the toggle\n", "", "series:2: Kconfig.patch is under no topic; put `topic NAME"),
+    "a topic without a title": ("series", "topic toy: all of it", "topic toy", "series:5: a topic is `topic NAME .needs NAME"),
+    "a topic's name": ("series", "topic toy:", "topic Toy:", "series:5: a topic is `topic NAME .needs NAME"),
+    "a topic of no words": ("series", "topic toy:", f"topic toy needs {'a' * 60}", "series:5: a topic is `topic NAME .needs NAME"),
+    "a topic twice": ("series", "topic toy:", "topic base:", "series:5: the topic base is there twice"),
+    "a topic that needs nothing there": ("series", "topic toy:", "topic toy needs base other:", "series:5: toy needs 'other', which is no"),
+    "a topic that needs itself": ("series", "topic toy:", "topic toy needs toy:", "series:5: toy needs 'toy', which is no topic before it"),
+    "a topic that needs a later one": ("series", "topic base:", "topic base needs toy:", "series:2: base needs 'toy', which is no topic"),
+    "an empty topic": ("series", "topic toy:", "topic none: nothing\ntopic toy:", "series: the topic none has no patch"),
     "variant of the newest": ("series", "new.patch              all", "new.patch              5.10",
                               "is the newest kernel of this"),
 }
@@ -138,17 +162,34 @@ def test_application_takes_no_offset():
         udiff.apply(diff, "a\na\nb\n")
 
 
-def test_numbers_out_of_order(toy):
-    toy.write("drivers/dma-buf/a-fix.5.10.patch", "At: drivers/dma-buf/a.c 40 10\n")
-    with pytest.raises(Failure, match="with these line numbers hunk 2 overlaps the one before"):
+def test_inherited_hunks_that_overlap(toy):
+    """An own hunk where there is no room for the inherited one before it."""
+    text = toy.read(A_FIX)
+    own = text[text.index("@@ -35,7"):].replace("35", "4")
+    toy.write("drivers/dma-buf/a-fix.5.10.patch", "Hunks: drivers/dma-buf/a.c 1 +\n" + text[text.index("diff --git"):text.index("@@ -10")] + own)
+    with pytest.raises(Failure, match="a-fix.5.10.patch: drivers/dma-buf/a.c: hunk 1 overlaps the one before or is out of order"):
         verify.problems(toy.queue)
 
 
-def test_numbers_take_no_offset(toy):
-    toy.write("drivers/dma-buf/a-fix.5.10.patch", "At: drivers/dma-buf/a.c 10 36\n")
+def test_a_hunk_that_is_inherited_anyway(toy):
+    text = toy.read(A_FIX)
+    diff = text[text.index("diff --git"):]
+    hunk = diff.index("@@ -35,7")
+    # Its lines are the same, whatever the numbers.
+    toy.write("drivers/dma-buf/a-fix.5.10.patch", "Hunks: drivers/dma-buf/a.c 1 +\n" + diff[:diff.index("@@ -10")] + diff[hunk:].replace("35", "36"))
+    assert [problem[:102] for problem in verify.problems(toy.queue)] == [
+        "drivers/dma-buf/a-fix.5.10.patch: drivers/dma-buf/a.c: the hunk @@ -36,7 +36,7 @@ int a7(void) is the one"[:102]]
+    # A whole diff that repeats one of two.
+    toy.write("drivers/dma-buf/a-fix.5.10.patch", diff.replace("+\treturn 88;", "+\treturn 888;"))
+    assert len(verify.problems(toy.queue)) == 1 and "@@ -10,7 +10,7 @@ int a2(void) is the one that is inherited" in verify.problems(toy.queue)[0]
+    toy.write("drivers/dma-buf/a-fix.5.10.patch", "Hunks: drivers/dma-buf/a.c 1 +\n" + diff[:diff.index("@@ -10")]
+              + diff[hunk:].replace("+\treturn 88;", "+\treturn 888;"))
     assert verify.problems(toy.queue) == []
-    with pytest.raises(Failure, match=r"a-fix.5.10.patch: hunk 2 of drivers/dma-buf/a.c applies at an offset -1"):
-        toy.make(toy.old)
+
+
+def test_a_new_file_s_edit_is_no_repetition(toy):
+    assert "diff --git a/drivers/dma-buf/new.c" in toy.read(VARIANT)
+    assert verify.repeated(next(entry.patch for entry in series.load(toy.queue) if entry.patch.path == "drivers/dma-buf/new.patch")) == []
 
 
 def test_moved_hunks_of_one_side():
@@ -158,5 +199,4 @@ def test_moved_hunks_of_one_side():
     assert [hunk.header for hunk in moved.hunks] == ["@@ -12,0 +13 @@", "@@ -24 +24,0 @@"]
     assert udiff.parse(str(moved), "t")["x"] == moved
     text = "".join(f"{n}\n" for n in range(1, 24)) + "c\nd\n"
-    assert udiff.locate(diff, text) == [2, 24]
-    assert udiff.locate(diff, "a\n") is None
+    assert udiff.apply(moved, text).splitlines()[11:14] == ["12", "b", "13"]

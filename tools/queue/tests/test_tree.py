@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The git tree: that git am gives the same commits, and that nothing moved is accepted silently."""
+"""The git tree: that git am gives the same commits, and what is left out or refused."""
 
 import pytest
 
-from base import gitcmd
+from base import config, gitcmd
 from base.steps import Failure
 from conftest import FILES, A_C, state
 from weave import mails, refresh, tree
@@ -56,28 +56,44 @@ def test_the_control_tree(toy):
     assert git("diff", "--name-only", "base").split() == ["drivers/dma-buf/a.c", "drivers/dma-buf/test.c"]
 
 
-def test_an_offset_is_an_error(toy):
-    toy.edit(A_FIX, "@@ -35,7 +35,7 @@", "@@ -34,7 +34,7 @@")
-    with pytest.raises(Failure, match=r"a-fix.patch: hunk 2 of drivers/dma-buf/a.c applies at an offset 1 line.*\n"
-                                      r".*LOOSE=1"):
-        toy.make(toy.old)
+def woven_tree(toy, kernel):
+    return toy.git(kernel).line("rev-parse", "HEAD^{tree}")
 
 
-def test_an_offset_names_the_variant_it_is_in(toy):
+def test_an_offset_is_no_error(toy, capsys):
+    toy.make(toy.old)
+    exact = woven_tree(toy, toy.old)
+    toy.edit(A_FIX, "@@ -35,7 +35,7 @@", "@@ -31,7 +31,7 @@")
+    done = tree.make(toy.queue, toy.old)
+    assert [text[:76] for text in done.offsets] == [f"{A_FIX}: hunk 2 of drivers/dma-buf/a.c applies at an offset 4"[:76]]
+    assert done.whole and woven_tree(toy, toy.old) == exact
+    # It is left as it is written.
+    before = toy.snapshot()
+    assert refresh.refresh(toy.queue, toy.old) == [] and toy.snapshot() == before
+
+
+def test_an_offset_to_the_wrong_place_is_told_by_the_pin(toy, capsys):
+    """Of two places that look alike git takes the nearer: the id of the tree says so."""
+    again = FILES["drivers/dma-buf/b.c"] + "\f\nint b(void)\n{\n\treturn 0;\n}\n"
+    toy.old.pristine.rename(toy.root / "gone")
+    toy.pristine(toy.old, {**FILES, "drivers/dma-buf/b.c": again})
+    tree.pin(toy.queue, toy.old)
+    toy.queue = config.load(toy.root, toy.queue.table)
+    toy.old = toy.queue.kernels[0]
+    toy.make(toy.old)
+    assert "note:" not in capsys.readouterr().out
+    toy.edit("drivers/dma-buf/new.5.10.patch", "@@ -2,5 +2,5 @@", "@@ -6,5 +6,5 @@")
+    assert tree.make(toy.queue, toy.old).whole
+    assert f"kernels.toml has {toy.old.woven[:12]}" in capsys.readouterr().out
+    assert (toy.old.tree / "drivers/dma-buf/b.c").read_text().index("return new1") > 60
+
+
+def test_line_1_is_the_beginning(toy):
+    """The variant that says so is named."""
     toy.edit("drivers/dma-buf/new.5.10.patch", "@@ -2,5 +2,5 @@", "@@ -1,5 +1,5 @@")
-    with pytest.raises(Failure, match=r"new.5.10.patch: hunk 1 of drivers/dma-buf/b.c"):
+    with pytest.raises(tree.Conflict, match=r"new.5.10.patch: hunk 1 of drivers/dma-buf/b.c \(line 1\) does not apply"):
         toy.make(toy.old)
     toy.make(toy.new)
-
-
-def test_loose_accepts_an_offset_and_refresh_writes_it(toy, capsys):
-    before = toy.snapshot()
-    toy.edit(A_FIX, "@@ -35,7 +35,7 @@", "@@ -34,7 +34,7 @@")
-    toy.make(toy.old, loose=True)
-    assert "note: drivers/dma-buf/a-fix.patch: hunk 2" in capsys.readouterr().out
-    toy.make(toy.new, loose=True)
-    assert refresh.refresh(toy.queue, toy.new) == [A_FIX]
-    assert toy.snapshot()[A_FIX] == before[A_FIX]
 
 
 def another_source(toy, tmp_path, files):
@@ -86,15 +102,12 @@ def another_source(toy, tmp_path, files):
     toy.pristine(toy.old, {**FILES, **files}, "linux-source-5.10 5.10.10-1")
 
 
-def test_another_source_makes_offsets_notes(tmp_path, toy, capsys):
-    kernel = toy.old
+def test_another_source_at_offsets(tmp_path, toy, capsys):
     another_source(toy, tmp_path, {"drivers/dma-buf/a.c": A_C.replace("return 2;", "return\n2;")})
-    assert tree.make(toy.queue, kernel).whole
-    assert capsys.readouterr().out.count("offset 1 line") == 3
-    kernel.pristine.rename(tmp_path / "gone too")
-    toy.pristine(kernel, {**FILES, "drivers/dma-buf/a.c": A_C.replace("return 2;", "return\n2;")})
-    with pytest.raises(Failure, match="offset"):
-        toy.make(kernel)
+    done = tree.make(toy.queue, toy.old)
+    assert done.whole and len(done.offsets) == 3 and all("offset 1 line" in text for text in done.offsets)
+    # Of another source no pin is known.
+    assert "note:" not in capsys.readouterr().out
 
 
 # What a point release changed: a line that a patch has as context.
@@ -183,8 +196,9 @@ def test_refresh_takes_a_patch_that_somebody_fixed(tmp_path, toy):
     git("rebase", "--quiet", "--onto", fixed, "base", first)
     git("rebase", "--quiet", "--onto", "HEAD", first, "queue")
     assert text != (toy.old.tree / "drivers/dma-buf/a.c").read_text()
-    series = [line for line in toy.read("series").splitlines() if "Kconfig" not in line]
-    toy.write("series", "\n".join([series[0], series[1], "Kconfig.patch all no", *series[2:]]) + "\n")
+    fixes, kconfig = f"{A_FIX}            all    v6.3     # a comment\n", "Kconfig.patch                          all    no\n"
+    toy.edit("series", fixes, "")
+    toy.edit("series", kconfig, fixes + kconfig)
     assert "drivers/dma-buf/a-fix.5.10.patch" in refresh.refresh(toy.queue, toy.old)
     assert tree.make(toy.queue, toy.old).whole
 
@@ -193,7 +207,7 @@ def test_no_fuzz(toy):
     toy.edit(A_FIX, " int a9(void)\n", " int a99(void)\n")
     with pytest.raises(tree.Conflict, match=r"a-fix.patch: hunk 2 of drivers/dma-buf/a.c \(line 35\) does not apply "
                                             r"to 5.10 .*\n.*a-fix.5.10.patch"):
-        toy.make(toy.old, loose=True)
+        toy.make(toy.old)
     assert not (toy.old.tree / "drivers").exists()
 
 
@@ -245,6 +259,25 @@ def test_refuses_in_the_middle_of_a_rebase(toy):
         toy.make(toy.old)
     toy.make(toy.old, force=True)
     assert not gitcmd.in_progress(git) and git.commit("HEAD") == made
+
+
+def fingerprints(toy, kernel):
+    return {woven.patch.path: tree.fingerprint(woven.patch, woven.edits) for woven in toy.woven(kernel)}
+
+
+def test_a_fingerprint_does_not_depend_on_lines(toy):
+    before = fingerprints(toy, toy.old)
+    text = toy.read(A_FIX)
+    toy.write(A_FIX, text.replace("@@ -10,7 +10,7 @@ int a2(void)", "@@ -9,7 +9,7 @@").replace("@@ -35,7 +35,7 @@", "@@ -36,7 +36,7 @@"))
+    assert fingerprints(toy, toy.old) == before
+    for old, new in (("+\treturn 33;", "+\treturn 34;"), (" int a4(void)", " int a5(void)"), ("Both returned", "They returned"),
+                     ("drivers/dma-buf/a.c", "drivers/dma-buf/z.c")):
+        toy.write(A_FIX, text.replace(old, new))
+        assert [path for path, mark in fingerprints(toy, toy.old).items() if mark != before[path]] == [A_FIX], old
+    toy.write(A_FIX, text)
+    # What a variant says is of its kernel.
+    toy.edit("drivers/dma-buf/new.5.10.patch", "+long new12", "+char new12")
+    assert [path for path, mark in fingerprints(toy, toy.old).items() if mark != before[path]] == ["drivers/dma-buf/new.patch"]
 
 
 def test_without_the_source(toy, tmp_path):

@@ -3,6 +3,7 @@
 
 import json
 import tarfile
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from base import gitcmd, steps
 from conftest import A_C, FILES
 from suites import upkeep
 from suites.upkeep import EXACT, FAILS, OFFSET, THERE
+from weave import series
 
 LISTED = {"linux-source-5.10": ["5.10.11-1", "5.10.9-1"], "linux-source-6.1": ["6.1.7-1"], "linux-source-5.15": ["5.15.3-1"]}
 
@@ -61,6 +63,16 @@ def test_how_a_patch_fares(toy, suites, capsys):
     output = capsys.readouterr().out
     assert "old-only.patch: hunk 1 of drivers/dma-buf/a.c (line 1) does not apply" in output
     assert "error: 5.10.11-1, the newest 5.10: 2 patches fail" in output
+
+
+def test_an_offset_is_of_the_variant_that_says_it(toy):
+    """Also if that is a newer kernel's, which the older one inherits."""
+    queue = replace(toy.queue, kernels=(toy.old, replace(toy.old, name="5.15"), toy.new))
+    toy.write("drivers/dma-buf/a-fix.5.15.patch", "Hunks: drivers/dma-buf/a.c 1\n")
+    patch = next(entry.patch for entry in series.load(queue) if entry.patch.path.endswith("a-fix.patch"))
+    said = patch.where("5.10", "drivers/dma-buf/a.c")
+    assert said == "drivers/dma-buf/a-fix.5.15.patch" and said in upkeep.places(patch, toy.old)
+    assert said not in upkeep.places(patch, toy.new)
 
 
 def test_what_is_there_already(toy, suites):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from base import config, gitcmd
 from base.gitcmd import Git
-from base.steps import Failure, note, say, step
+from base.steps import Failure, say, step
 from weave import mails, tree
 
 RECENT = 2000       # commits of the tree's history in which our subjects are looked for
@@ -27,13 +27,14 @@ def am(queue, kdir):
     patches = mails.woven(queue, kernel)
     if not patches:
         raise Failure(f"the series has no patch for {kernel.name}")
-    check_absent(queue, kernel, git, kdir, patches)
+    check_absent(git, kdir, patches)
     rehearse(queue, kernel, git, head, patches)
     files = mails.write(queue, kernel)
     with step(f"git am of {len(files)} patches to {kdir}"):
         git_am(git, head, files)
-    toggles = sorted({toggle for found in toggles_of(queue, kernel, patches).values() for toggle in found})
-    say(f"{kdir} has the queue for {kernel.name} now. `git reset --keep {head[:12]}` takes it out again.\n"
+    toggles = sorted({toggle for found in toggles_of(patches).values() for toggle in found})
+    what = f"the topics {' '.join(queue.features)}" if queue.features else "the queue"
+    say(f"{kdir} has {what} for {kernel.name} now. `git reset --keep {head[:12]}` takes it out again.\n"
         f"Next: `make olddefconfig` there and build.")
     if toggles:
         say("The queue's options: " + " ".join(f"CONFIG_{name}" for name in toggles))
@@ -79,22 +80,22 @@ def check_work_tree(git, kdir):
     return head
 
 
-def check_absent(queue, kernel, git, kdir, patches):
+def check_absent(git, kdir, patches):
     """Refuse a tree that has the queue, or a part of it, or files in the way."""
     ours = {woven.patch.subject for woven in patches}
     found = [line for line in git("log", f"-{RECENT}", "--format=%s", "HEAD").split("\n") if line in ours]
     if found:
         raise Failure(f"{kdir} has {len(found)} of the queue's {len(ours)} patches already, such as {found[0]!r}; "
-                      f"take them out first (git rebase -i, or reset to the commit before them)")
-    created = [path for woven in patches for path, edit in mails.diffs(queue, kernel, woven.patch).items()
-               if edit.new_mode]
+                      f"take them out first (git rebase -i, or reset to the commit before them). Another selection: name all of its "
+                      f"topics in one FEATURES=")
+    created = [path for woven in patches for path, edit in woven.edits.items() if edit.new_mode]
     for path in created:
         if not git.attempt("cat-file", "-e", f"HEAD:{path}")[0]:
             raise Failure(f"{kdir} has {path} already, which the queue brings: the queue, or a part of it, "
                           f"seems to be there; take it out first")
         if os.path.lexists(kdir / path):
             raise Failure(f"{kdir} has an untracked file {path}, where the queue puts one; move it away")
-    for path, toggles in toggles_of(queue, kernel, patches).items():
+    for path, toggles in toggles_of(patches).items():
         text = git.attempt("show", f"HEAD:{path}")[1]
         for toggle in sorted(toggles):
             if re.search(rf"^(menu)?config {toggle}$", text, re.MULTILINE):
@@ -102,11 +103,11 @@ def check_absent(queue, kernel, git, kdir, patches):
                               f"seems to be there; take it out first")
 
 
-def toggles_of(queue, kernel, patches):
+def toggles_of(patches):
     """The options that the patches add to files the kernel has: path -> names."""
     toggles = {}
     for woven in patches:
-        for path, edit in mails.diffs(queue, kernel, woven.patch).items():
+        for path, edit in woven.edits.items():
             names = re.findall(r"^(?:menu)?config (\w+)$", "\n".join(edit.added()), re.MULTILINE)
             if names and Path(path).name.startswith("Kconfig"):
                 toggles.setdefault(path, set()).update(names)
@@ -119,13 +120,11 @@ def rehearse(queue, kernel, git, head, patches):
         own = gitcmd.own(git.directory, queue)
         dry = Git(git.directory, {**own.env, "GIT_OBJECT_DIRECTORY": scratch,
                                   "GIT_ALTERNATE_OBJECT_DIRECTORIES": git.git_path("objects")}, own.options)
-        done = tree.stack(dry, head, kernel, patches, queue)
+        done = tree.stack(dry, head, kernel, patches, queue, rehearsal=True)
     if not done.whole:
         raise Failure(f"the queue does not apply to {git.directory}, which was not changed: that is Linux "
                       f"{config.release(git.directory / 'Makefile')[1]}, the queue was made for {kernel.version}.\n"
                       f"{done.refused()}")
-    for text in done.offsets:
-        note(text)
 
 
 def git_am(git, head, files):

@@ -9,10 +9,10 @@ from base.steps import Failure, encode
 from weave import udiff
 
 
-def commit_diff(git, commit, path):
+def commit_diff(git, commit, path, context=3):
     """What @commit does to @path, a file that was there before."""
     text = git("diff-tree", "-p", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color",
-               "--src-prefix=a/", "--dst-prefix=b/", "--unified=3", "--diff-algorithm=myers",
+               "--src-prefix=a/", "--dst-prefix=b/", f"--unified={context}", "--diff-algorithm=myers",
                "--indent-heuristic", "--no-commit-id", f"{commit}^", commit, "--", path)
     return from_git(text, path)
 

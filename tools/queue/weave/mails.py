@@ -6,7 +6,10 @@ tree, and named and numbered as git format-patch would.
 import email.header
 import email.utils
 import re
+from dataclasses import replace
 from datetime import timedelta
+from fnmatch import fnmatchcase as fnmatch
+from pathlib import PurePath
 from typing import NamedTuple
 
 from base.steps import Failure, decode, encode
@@ -14,6 +17,7 @@ from weave import series, udiff
 from weave.patchfile import Patch
 from weave.udiff import FileDiff, Hunk
 
+OPTIONS = "Kconfig.patch"       # adds the options of all topics, a hunk each
 NAME_MAX = 64       # git's FORMAT_PATCH_NAME_MAX, with the suffix and a NUL
 
 
@@ -21,14 +25,75 @@ class Woven(NamedTuple):
     name: str       # of the file: 0001-subject.patch
     data: bytes
     patch: Patch
+    edits: dict     # path: FileDiff, sorted, new files included
 
 
-def woven(queue, kernel, control=False):
-    """The patches for @kernel as mails; with @control only those of the negative control."""
-    entries = series.select(series.load(queue), kernel, control)
-    return [Woven(file_name(number, entry.patch.subject),
-                  mail(queue, kernel, entry.patch, number, len(entries)), entry.patch)
-            for number, entry in enumerate(entries, 1)]
+def woven(queue, kernel, control=False, entries=None):
+    """The patches for @kernel as mails; with @control only those of the negative control. @entries: a loaded series."""
+    patches = [(patch, edit) for patch, edit in edits_of(queue, kernel, control, entries or series.load(queue))
+               if edit or patch.path != OPTIONS]
+    return [Woven(file_name(number, patch.subject), mail(queue, kernel, patch, edit, number, len(patches)), patch, edit)
+            for number, (patch, edit) in enumerate(patches, 1)]
+
+
+def edits_of(queue, kernel, control, entries):
+    """(patch, what it does: FileDiffs by path) of each that is chosen of the series @entries."""
+    chosen = series.select(queue, entries, kernel, control)
+    edits = [diffs(queue, kernel, entry.patch) for entry in chosen]
+    return list(zip([entry.patch for entry in chosen], edits if control else without_strangers(queue, chosen, edits, entries)))
+
+
+def without_strangers(queue, chosen, edits, entries):
+    """The @edits of the @chosen patches without what belongs to others of the @entries, which are not woven.
+
+    These are file patterns in MAINTAINERS of files that no patch here brings and, of a selection of topics, options in
+    OPTIONS that nothing here names.
+    """
+    here = {path for edit in edits for path, diff in edit.items() if diff.new_mode}
+    absent = {path for entry in entries for path in entry.patch.new} - here
+    names = {name for entry, edit in zip(chosen, edits) if entry.patch.path != OPTIONS
+             for path, diff in edit.items() for name in options_used(path, diff)}
+    found = []
+    for entry, edit in zip(chosen, edits):
+        if queue.features and entry.patch.path == OPTIONS:
+            edit = {path: only(diff, lambda hunk: not options(hunk) or options(hunk) & names) for path, diff in edit.items()}
+            edit = {path: diff for path, diff in edit.items() if diff.hunks}
+        found.append({path: insertion_without(diff, here, absent) if path in entry.patch.inserts else diff for path, diff in edit.items()})
+    return found
+
+
+def options_used(path, diff):
+    """The options that what is compiled into a kernel depends on: tests in user space only ask for them."""
+    if path.startswith("tools/") or path.endswith((".rst", ".cocci")):
+        return set()
+    text = "\n".join(diff.added())
+    words = re.findall(r"\w+", text) if PurePath(path).name.startswith("Kconfig") else re.findall(r"CONFIG_(\w+)", text)
+    return set(words)
+
+
+def options(hunk):
+    """The options that a hunk adds."""
+    return set(re.findall(r"^\+(?:menu)?config (\w+)$", "\n".join(hunk.lines), re.MULTILINE))
+
+
+def only(diff, wanted):
+    """@diff with the hunks that are @wanted."""
+    hunks = [hunk for hunk in diff.hunks if wanted(hunk)]
+    return udiff.move(replace(diff, hunks=hunks), [hunk.old_start for hunk in hunks])
+
+
+def insertion_without(diff, here, absent):
+    """@diff without added lines of MAINTAINERS that match files that are @absent, and none that is @here."""
+    def stays(line):
+        pattern = re.fullmatch(r"\+F:\t(\S+?)(/?)", line)
+        if not pattern:
+            return True
+        glob = f"{pattern[1]}/*" if pattern[2] else pattern[1]
+        return any(fnmatch(path, glob) for path in here) or not any(fnmatch(path, glob) for path in absent)
+
+    hunk = diff.hunks[0]
+    lines = [line for line in hunk.lines if stays(line)]
+    return replace(diff, hunks=[replace(hunk, lines=lines, new_count=hunk.new_count - len(hunk.lines) + len(lines))])
 
 
 def write(queue, kernel):
@@ -52,7 +117,7 @@ def date(queue, number):
     return email.utils.format_datetime(start + timedelta(seconds=number - 1))
 
 
-def mail(queue, kernel, patch, number, total):
+def mail(queue, kernel, patch, edits, number, total):
     tag = f"[PATCH {number:0{len(str(total))}}/{total}]" if total > 1 else "[PATCH]"
     subject = f"{tag} {patch.subject}"
     if not subject.isascii():
@@ -64,7 +129,6 @@ def mail(queue, kernel, patch, number, total):
     if not patch.message.isascii():
         lines += ["MIME-Version: 1.0", "Content-Type: text/plain; charset=UTF-8",
                   "Content-Transfer-Encoding: 8bit"]
-    edits = diffs(queue, kernel, patch)
     if not edits:
         raise Failure(f"{patch.path}: changes nothing on {kernel.name}; give it a diff or a `New:` file, "
                       f"or take {kernel.name} out of its line in series")
@@ -75,39 +139,40 @@ def mail(queue, kernel, patch, number, total):
 
 def diffs(queue, kernel, patch):
     """What @patch does on @kernel: FileDiffs by path, sorted, new files and insertions included."""
-    variant = patch.variant(kernel.name)
-    edits = {path: patch.diff(kernel.name, path) for path in [*patch.diffs, *variant.diffs]}
+    edits, without = patch.edits(kernel.name), patch.without(kernel.name)
     for path, edit in edits.items():
         for number, hunk in enumerate(edit.hunks, 1):
             if path not in patch.inserts and all(line[0] == " " for line in hunk.lines):
                 raise Failure(f"{patch.where(kernel.name, path)}: {path}, hunk {number} changes nothing; "
                               f"take it out")
     for path in patch.inserts:
-        if path not in variant.without:
+        if path not in without:
             edits[path] = insertion(queue, kernel, patch, path)
     for path in patch.new:
-        edits[path] = udiff.creation(path, *new_file(queue, kernel, patch, path))
-    for path in variant.without:
-        if path not in edits:
-            raise Failure(f"{patch.variant_path(kernel.name)}: `Without: {path}`, but {patch.path} does not "
-                          f"touch it; take the line out")
-        del edits[path]
+        if path not in without:
+            edits[path] = udiff.creation(path, *new_file(queue, kernel, patch, path))
     return dict(sorted(edits.items()))
 
 
 def new_file(queue, kernel, patch, path):
     """The text of a new file on @kernel, and whether it is executable."""
     text, executable = shared_file(queue, patch, path)
-    edit = patch.variant(kernel.name).diffs.get(path)
-    if edit:
-        try:
-            text = udiff.apply(edit, text)
-        except udiff.Mismatch as mismatch:
-            number, line = mismatch.args
-            raise Failure(f"{patch.variant_path(kernel.name)}: hunk {number} (line {line}) does not fit "
-                          f"{path} as it is now; correct the hunk, or edit that file in "
-                          f"`make tree KERNEL={kernel.name}` and `make refresh`") from mismatch
+    for name in patch.chain(kernel.name):
+        edit = patch.variants[name].diffs.get(path)
+        if edit:
+            text = with_edit(patch, name, path, edit, text)
     return text, executable
+
+
+def with_edit(patch, name, path, edit, text):
+    """The @text of a new file of @patch with the variant's @edit for the kernel called @name."""
+    try:
+        return udiff.apply(edit, text)
+    except udiff.Mismatch as mismatch:
+        number, line = mismatch.args
+        raise Failure(f"{patch.variant_path(name)}: hunk {number} (line {line}) does not fit "
+                      f"{path} as it is now; correct the hunk, or edit that file in "
+                      f"`make tree KERNEL={name}` and `make refresh`") from mismatch
 
 
 def shared_file(queue, patch, path):
@@ -130,7 +195,7 @@ def insertion(queue, kernel, patch, path):
     text goes into its middle, which is next to an empty line, and gets one empty line of its own to
     separate it from the neighbour on the other side. So the file holds the bare entry.
     """
-    place = patch.diff(kernel.name, path)
+    place = patch.edits(kernel.name).get(path)
     where = patch.where(kernel.name, path)
     if not place:
         raise Failure(f"{where}: `Inserts: {path}` needs a hunk of context lines of {path}, to say where")

@@ -10,8 +10,6 @@ file, git finds: the later one does not apply.
 import re
 from pathlib import PurePath
 
-from weave import mails
-
 CODE = (".c", ".h", ".cocci")
 BUILD = ("Makefile", "Kconfig", ".kunitconfig")
 DEFINED = re.compile(r"#\s*define\s+(\w+)|(?:struct|union|enum)\s+(\w+)\s*\{|typedef\s.*?(\w+);$")
@@ -22,12 +20,12 @@ COMMENT = re.compile(r"/\*.*?\*/|//.*|^\s*(?:/\*|\*(?!\w)).*")
 WORD = re.compile(r"\w+(?:[\w-]*\.h\b)?")
 
 
-def of(queue, kernel, patches):
-    """{path of each of @patches: the paths of earlier ones that it needs}, directly."""
+def of(patches):
+    """{path of each of @patches, as Woven: the paths of earlier ones that it needs}, directly."""
     carried, found = {}, {}         # (file it is confined to or "", name) -> path of the patch that brings it
     here = {woven.patch.path for woven in patches}      # upstream may have what another kernel's queue brings
     for woven in patches:
-        edits = mails.diffs(queue, kernel, woven.patch)
+        edits = woven.edits
         mine = brought(edits)
         path = woven.patch.path
         found[path] = {carried[key] for key in used(edits) - mine if key in carried} | here.intersection(woven.patch.needs)
@@ -46,6 +44,7 @@ def brought(edits):
                     before.update(WORD.findall(line))
         if edit.new_mode and kind.suffix == ".h":
             names.add(("", kind.name))
+            continue        # who uses a name of it includes it
         for line in code(path, edit):
             if kind.name.startswith("Kconfig"):
                 if match := OPTION.match(line):

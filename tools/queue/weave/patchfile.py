@@ -12,12 +12,14 @@
     ---
     diff --git a/... b/...              edits to files that the kernel has
 
-`New:`, `Inserts:` and `Needs:` are for the queue and do not reach the commit's message. A variant holds only
-diffs: each takes the place of the shared diff of the same file on that kernel, or, for a new file,
-edits it. Lines above them say more:
+`New:`, `Inserts:` and `Needs:` are for the queue and do not reach the commit's message.
 
-    At: PATH N [N ...]                  the shared diff of PATH holds, with its hunks' old starts
-                                        at these lines; one number a hunk
+NAME.patch is for the newest of its kernels. Each older one inherits from the next newer what its variant does not
+say otherwise. A variant holds only diffs, of a file that the kernel has in place of the inherited one, of a new file
+on top of the inherited text. Lines above them say more:
+
+    Hunks: PATH 1-3 + 5                 of the inherited diff of PATH the hunks with these numbers hold; a + is a
+                                        hunk of this variant's diff
     Without: PATH                       the patch leaves PATH alone on that kernel
 """
 
@@ -25,9 +27,9 @@ import re
 from dataclasses import dataclass, field
 
 from base.steps import Failure, decode, encode
-from weave import udiff
+from weave import inherit, udiff
 
-AT = re.compile(rf"At: ({udiff.PATH})((?: [1-9]\d*)+)")
+HUNKS = re.compile(rf"Hunks: ({udiff.PATH}) ([-+\d ]+)")
 WITHOUT = re.compile(rf"Without: ({udiff.PATH})")
 VARIANT = re.compile(r"(.+)\.(\d+\.\d+)\.patch")
 UPSTREAM = re.compile(r"Upstream: (?:(no), \S.*|(v\d+\.\d+\S*) [0-9a-f]{12,40}\b.*)")
@@ -41,10 +43,21 @@ HEADERS = re.compile(r">?From |(From|Date|Subject):", re.IGNORECASE)
 class Variant:
     diffs: dict = field(default_factory=dict)
     without: list = field(default_factory=list)
-    at: dict = field(default_factory=dict)          # path: old starts of the shared diff's hunks
+    recipes: dict = field(default_factory=dict)     # path: which inherited hunks hold, see inherit.py
 
     def __bool__(self):
-        return bool(self.diffs or self.without or self.at)
+        return bool(self.diffs or self.without or self.recipes)
+
+    def of(self, path):
+        """What it says of @path: (recipe or None, diff or None)."""
+        return self.recipes.get(path), self.diffs.get(path)
+
+    def put(self, path, said):
+        """Say that of @path, as of() gives it."""
+        for place, what in zip((self.recipes, self.diffs), said):
+            place.pop(path, None)
+            if what:
+                place[path] = what
 
 
 @dataclass
@@ -77,19 +90,49 @@ class Patch:
     def variant_path(self, name):
         return f"{self.path.removesuffix('.patch')}.{name}.patch"
 
-    def diff(self, name, path):
-        """The diff of @path that holds for the kernel called @name, or None."""
-        variant, shared = self.variant(name), self.diffs.get(path)
-        if path in variant.at:
-            return udiff.move(shared, variant.at[path])
-        return variant.diffs.get(path) or shared
+    def chain(self, name):
+        """The kernels whose variants hold for the one called @name, the newest first."""
+        return sorted((other for other in self.variants if version(other) >= version(name)), key=version, reverse=True)
+
+    def edits(self, name):
+        """{path: FileDiff} of the files that the kernel called @name has."""
+        found = dict(self.diffs)
+        for other in self.chain(name):
+            found = inherited(found, self.variants[other], self.new)
+        return found
+
+    def without(self, name):
+        """The paths that the patch leaves alone on that kernel, of those that newer ones have."""
+        return {path for other in self.chain(name) for path in self.variants[other].without}
 
     def where(self, name, path):
         """The file in the repository that says what happens to @path on that kernel."""
-        variant = self.variant(name)
-        if path in variant.diffs or path in variant.at:
-            return self.variant_path(name)
+        for other in reversed(self.chain(name)):
+            variant = self.variants[other]
+            if path in variant.diffs or path in variant.recipes:
+                return self.variant_path(other)
         return path if path in self.new else self.path
+
+
+def version(name):
+    """(5, 10) of "5.10", to sort by."""
+    return tuple(map(int, name.split(".")))
+
+
+def above(name):
+    """A version to which the variant for the kernel called @name does not apply, but all of newer kernels do."""
+    major, minor = version(name)
+    return f"{major}.{minor + 1}"
+
+
+def inherited(newer, variant, new):
+    """The diffs of an older kernel: those of the next @newer one, but for what its @variant says; @new files aside."""
+    found = {path: diff for path, diff in newer.items() if path not in variant.without}
+    for path in {**variant.diffs, **variant.recipes}:
+        recipe, diff = variant.of(path)
+        if path not in new:
+            found[path] = inherit.compose(newer[path], recipe, diff.hunks if diff else []) if recipe else diff
+    return found
 
 
 def read(root, path):
@@ -104,26 +147,31 @@ def read(root, path):
         if match and match[1] == stem:
             name = str(other.relative_to(root))
             patch.variants[match[2]] = parse_variant(decode(other.read_bytes()), name)
-            check_at(patch, match[2])
+    check_variants(patch)
     return patch
 
 
-def check_at(patch, kernel):
-    """Refuse `At:` lines of a variant that do not go with the shared diff."""
-    name = patch.variant_path(kernel)
-    for path, starts in patch.variants[kernel].at.items():
-        shared = patch.diffs.get(path)
-        advice = f"correct the line, or take it out, `make tree KERNEL={kernel} LOOSE=1` and `make refresh`"
-        if not shared:
-            raise Failure(f"{name}: `At: {path}`, but {patch.path} has no diff of that file to place; take the "
-                          f"line out, or write the whole diff here")
-        if len(starts) != len(shared.hunks):
-            raise Failure(f"{name}: `At: {path}` with {len(starts)} line numbers, but the diff in {patch.path} has "
-                          f"{len(shared.hunks)} hunks; {advice}")
-        number = udiff.overlap(udiff.move(shared, starts))
-        if number:
-            raise Failure(f"{name}: `At: {path}`: with these line numbers hunk {number} overlaps the one before or "
-                          f"is out of order; {advice}")
+def check_variants(patch):
+    """Refuse what a variant says of hunks that it does not inherit."""
+    newer, gone = patch.diffs, set()
+    for name in sorted(patch.variants, key=version, reverse=True):
+        variant, where = patch.variants[name], patch.variant_path(name)
+        for path in variant.without:
+            if path not in newer and (path not in patch.new + patch.inserts or path in gone):
+                raise Failure(f"{where}: `Without: {path}`, but the patch does not touch it on newer kernels; take the line out")
+        gone.update(variant.without)
+        for path, recipe in variant.recipes.items():
+            number = len(newer[path].hunks) if path in newer else 0
+            own = len(variant.diffs[path].hunks) if path in variant.diffs else 0
+            if not max(recipe) or max(recipe) > number:
+                raise Failure(f"{where}: `Hunks: {path} {inherit.numbers(recipe)}`, but the inherited diff has {number} hunks; "
+                              f"correct the line, or take it out and write the whole diff")
+            if recipe.count(inherit.OWN) != own:
+                raise Failure(f"{where}: `Hunks: {path}` with {recipe.count(inherit.OWN)} of `+`, but there are {own} hunks below")
+        newer = inherited(newer, variant, patch.new)
+        for path, diff in newer.items():
+            if udiff.overlap(diff):
+                raise Failure(f"{where}: {path}: hunk {udiff.overlap(diff)} overlaps the one before or is out of order")
 
 
 def parse(text, name):
@@ -171,30 +219,30 @@ def parse(text, name):
 
 def parse_variant(text, name):
     variant, number = Variant(), 1
-    while match := re.match(r"((?:At|Without):.*)\n", text):
+    while match := re.match(r"((?:Hunks|Without):.*)\n", text):
         take_line(variant, match[1], f"{name}:{number}")
         text, number = text[match.end():], number + 1
     variant.diffs = udiff.parse(text, name, first=number)
     if not variant:
         raise Failure(f"{name}: an empty variant; remove the file")
-    for path in {**variant.at, **dict.fromkeys(variant.without)}:
-        said = [f"`Without: {path}`"] * variant.without.count(path)
-        said += [f"`At: {path}`"] * (path in variant.at) + ["a diff of it"] * (path in variant.diffs)
-        if len(said) > 1:
-            raise Failure(f"{name}: {' and '.join(said)}; one is too many")
+    for path in variant.without:
+        if variant.without.count(path) > 1 or path in variant.diffs or path in variant.recipes:
+            raise Failure(f"{name}: `Without: {path}` and something else of it; one is too many")
     return variant
 
 
 def take_line(variant, line, where):
-    if match := WITHOUT.fullmatch(line):
-        variant.without.append(match[1])
-    elif not (match := AT.fullmatch(line)):
-        raise Failure(f"{where}: {line!r} is neither `Without: PATH` nor `At: PATH N [N ...]`, a line number for each "
-                      f"hunk of the shared diff")
-    elif match[1] in variant.at:
-        raise Failure(f"{where}: `At: {match[1]}` is there twice; join the numbers in one line")
+    match = HUNKS.fullmatch(line)
+    recipe = inherit.recipe_of(match[2]) if match else None
+    if without := WITHOUT.fullmatch(line):
+        variant.without.append(without[1])
+    elif not recipe:
+        raise Failure(f"{where}: {line!r} is neither `Without: PATH` nor `Hunks: PATH 1-3 + 5`, numbers of the inherited "
+                      f"hunks in their order and a + for each of those below")
+    elif match[1] in variant.recipes:
+        raise Failure(f"{where}: `Hunks: {match[1]}` is there twice; join them in one line")
     else:
-        variant.at[match[1]] = [int(word) for word in match[2].split()]
+        variant.recipes[match[1]] = recipe
 
 
 def unparse(patch):
@@ -211,7 +259,7 @@ def unparse(patch):
 def unparse_variant(variant):
     """The bytes of NAME.KERNEL.patch."""
     lines = [f"Without: {path}\n" for path in sorted(variant.without)]
-    lines += [f"At: {path} {' '.join(map(str, variant.at[path]))}\n" for path in sorted(variant.at)]
+    lines += [f"Hunks: {path} {inherit.numbers(variant.recipes[path])}\n" for path in sorted(variant.recipes)]
     return encode("".join(lines) + unparse_diffs(variant.diffs))
 
 

@@ -7,13 +7,13 @@ so a refresh without an edit changes no byte. The tree and the repository are ch
 on any error, not at all.
 """
 
-import difflib
 import re
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
-from base import gitcmd, origin
+from base import config, gitcmd, origin
 from base.steps import Failure, decode, encode, note, say, step
-from weave import fold, gitdiff, mails, patchfile, series, tree, udiff
+from weave import fold, gitdiff, inherit, mails, patchfile, series, tree, udiff
 from weave.patchfile import Patch, Variant
 from weave.udiff import FileDiff, Hunk
 
@@ -29,16 +29,25 @@ class Change:
     after: str
 
 
-def refresh(queue, kernel):
-    """Write build/KERNEL/tree back; returns the paths, in the repository, that changed."""
+def refresh(queue, kernel, first=False):
+    """Write build/KERNEL/tree back; returns the paths, in the repository, that changed.
+
+    With @first what the tree says holds, even where the repository was edited since it was made.
+    """
     git = gitcmd.own(kernel.tree, queue)
     base = check_tree(git, kernel)
     subjects = fold.subjects(git, base)
+    made = tree.recorded(git)
+    queue = replace(queue, features=made.features)      # of which topics the tree was made
+    entries = series.select(queue, series.load(queue), kernel)
     # One that was left out is in the tree if the user has added it by hand.
-    left = {path: why for path, why in tree.recorded(git)[1].items()
-            if not any(entry.patch.path == path and entry.patch.subject in subjects for entry in series.load(queue))}
-    entries = [entry for entry in series.select(series.load(queue), kernel) if entry.patch.path not in left]
-    check_untouched(queue, kernel, git, entries)
+    left = {path: why for path, why in made.left.items()
+            if not any(entry.patch.path == path and entry.patch.subject in subjects for entry in entries)}
+    # Of a selection without options none are woven.
+    edits = {patch.path: edits for patch, edits in mails.edits_of(queue, kernel, False, series.load(queue))}
+    entries = [entry for entry in entries if entry.patch.path not in left and (edits[entry.patch.path] or entry.patch.path != mails.OPTIONS)]
+    if not first:
+        check_untouched(queue, kernel, git, entries)
     match(kernel, entries, [subject for subject in fold.subjects(git, base) if not fold.SQUASHED.match(subject)])
     with step(f"taking back {kernel.tree}"):
         undo = fold.fold(git, base)
@@ -52,19 +61,22 @@ def refresh(queue, kernel):
         except BaseException:
             undo()
             raise
-        tree.record(git, kernel, queue, replace(done, tip=git.commit("HEAD"), left=left))
+        tree.record(git, queue, replace(done, tip=git.commit("HEAD"), left=left))
+    tested = origin.recorded(queue, kernel, kernel.tree) == (kernel.package, kernel.version)
+    # Without an edit another id is for the maintainer to look at, see tree.unlike_pin().
+    if tested and plan.changed and not queue.features and not left \
+            and config.pin(queue, kernel, git.line("rev-parse", "HEAD^{tree}")):
+        say(f"    {queue.table.name}: the id of the woven tree")
     for text in plan.notes:
         note(text)
     for path in plan.changed:
         say(f"    {path}")
     if not plan.changed:
         say("    nothing to change: the queue gives this tree already")
-    package, version = origin.recorded(queue, kernel, kernel.tree)
-    if plan.changed and package == kernel.package and version != kernel.version:
-        note(f"the line numbers are those of {version} now: update the version in kernels.toml")
     for path, why in left.items():
         note(f"not in the tree, and so as it was: {tree.named(path, why).splitlines()[0]}")
-    check_others(queue, kernel)
+    if plan.changed:
+        check_others(queue, kernel)
     return plan.changed
 
 
@@ -89,9 +101,9 @@ def check_tree(git, kernel):
 
 def check_untouched(queue, kernel, git, entries):
     """Refuse if patches were edited here since the tree was made: refresh would undo that."""
-    state = tree.recorded(git)[0]
-    edited = [entry.patch.path for entry in entries if entry.patch.path in state
-              and state[entry.patch.path] != tree.fingerprint(queue, kernel, entry.patch)]
+    state, ours = tree.recorded(git).applied, {entry.patch.path for entry in entries}
+    edited = [patch.path for patch, edits in mails.edits_of(queue, kernel, False, series.load(queue))
+              if patch.path in ours and state.get(patch.path) not in (None, tree.fingerprint(patch, edits))]
     if edited:
         raise Failure(f"edited in the repository since the tree was made, and not in the tree: "
                       f"{', '.join(edited)}\nIf the tree has nothing to keep, `make tree "
@@ -133,6 +145,11 @@ class Plan:
         self.files = {}         # path: (bytes, executable), or None to remove
         self.changed = []
         self.notes = []
+        self.edits = {patch.path: edits for patch, edits in mails.edits_of(queue, kernel, False, series.load(queue))}
+
+    def edit(self, patch, path):
+        """What @patch does to @path in the tree, as it was woven, or None."""
+        return self.edits[patch.path].get(path)
 
     def put(self, path, data, executable=False):
         self.files[path] = (encode(data), executable)
@@ -188,40 +205,33 @@ def take(plan, git, entry, commit):
         raise Failure(f"the commit {subject!r} needs a one-line subject, an empty line and a message; "
                       f"reword it by git rebase -i")
     changes = read_changes(git, commit, old)
+    if old.path == mails.OPTIONS and plan.queue.features:
+        # The tree has the options of the chosen topics only.
+        if message != old.message.rstrip("\n") or not all(fits(plan.edit(old, path), change) for path, change in changes.items()):
+            raise Failure(f"{old.path}: edit it in a tree of all topics, `make tree KERNEL={name}`")
+        return
     created = [path for path in changes if changes[path].status == "A"]
-    new = Patch(old.path, subject, body.strip("\n"), inserts=list(old.inserts), needs=list(old.needs),
-                variants={key: Variant(dict(variant.diffs), list(variant.without), dict(variant.at))
+    new = Patch(old.path, subject, body.strip("\n"), inserts=list(old.inserts), needs=list(old.needs), diffs=dict(old.diffs),
+                variants={key: Variant(dict(variant.diffs), list(variant.without), dict(variant.recipes))
                           for key, variant in old.variants.items()})
     new.new = [path for path in old.new if path in created or name != entry.newest]
     new.new += sorted(set(created) - set(new.new))
 
-    edits, entry_texts = {}, {}
+    edits, entry_texts, blocks = {}, {}, {}
     for path, change in changes.items():
         if change.status == "M" and path in old.inserts:
-            edits[path], entry_texts[path] = take_insertion(plan, old, change)
+            edits[path], entry_texts[path], blocks[path] = take_insertion(plan, git, old, change)
         elif change.status == "M":
-            edits[path] = take_edit(git, commit, old.diff(name, path), change)
+            edits[path] = take_edit(git, commit, old.edits(name).get(path), change)
     if name == entry.newest:
         new.diffs = edits
-        for variant in new.variants.values():
-            variant.without = [path for path in variant.without if path in {**edits, **dict.fromkeys(new.new)}]
-            moved = {path: follow(old.diffs[path], edits[path], starts)
-                     for path, starts in variant.at.items() if path in edits}
-            variant.at = {path: starts for path, starts in moved.items() if starts != edits[path].starts}
     else:
-        new.diffs = dict(old.diffs)
-        shared = [*old.diffs, *old.new]
-        variant = Variant(without=[path for path in shared if path not in changes])
-        for path, edit in edits.items():
-            text = None
-            if path in old.inserts:
-                text = entry_texts[path] or mails.shared_file(plan.queue, old, path)[0]
-            starts = starts_of(old.diffs.get(path), edit, changes[path], text)
-            if starts is None:
-                variant.diffs[path] = edit
-            elif starts != old.diffs[path].starts:
-                variant.at[path] = starts
-        new.variants[name] = variant
+        new.variants[name] = vary(plan, entry, new, changes, edits, blocks)
+    follow_up(old, new, name)
+    for other in old.variants:
+        if patchfile.version(other) < patchfile.version(name):
+            plan.notes += [f"{old.variant_path(other)} has hunks of its own in {path}: see whether they need this edit"
+                           for path, edit in edits.items() if path in old.variants[other].diffs and edit != old.edits(name).get(path)]
     for path in created:
         take_new_file(plan, git, old, new, changes[path])
     for path, text in entry_texts.items():
@@ -234,72 +244,129 @@ def take(plan, git, entry, commit):
     plan_patch(plan, old, new)
 
 
+def vary(plan, entry, new, changes, edits, blocks):
+    """The variant of the plan's kernel: what the next newer kernel has otherwise of the commit's @changes, which are these @edits.
+
+    @blocks: the texts that are inserted, by path.
+    """
+    old, name = entry.patch, plan.kernel.name
+    next_newer = entry.kernels[entry.kernels.index(name) + 1]
+    newer, before, variant = new.edits(next_newer), old.variant(name), Variant()
+    there = {*newer, *(path for path in [*old.new, *old.inserts] if path not in new.without(next_newer))}
+    # Without says that of one that would be there; for older kernels, too.
+    variant.without = sorted(path for path in there if path not in changes)
+    back = [path for path in new.new if path in changes and path in new.without(next_newer)]
+    if back:
+        raise Failure(f"{old.path}: {back[0]} is left out on {next_newer}, and cannot be there on {name}, which is older; "
+                      f"make two patches of it")
+    for path, edit in edits.items():
+        def fitting(diff, path=path):
+            return fits(mails.insert(diff, blocks[path], path) if path in blocks else diff, changes[path])
+
+        said = before.of(path)
+        if path in newer and fitting(newer[path]):
+            continue
+        if path in newer and any(said) and edit == old.edits(name).get(path) and not known(newer[path], said):
+            variant.put(path, said)
+        else:
+            variant.put(path, express(newer.get(path), edit, changes[path], fitting))
+    for path in old.new:
+        if path in before.diffs and path in changes:
+            variant.diffs[path] = before.diffs[path]
+    return variant
+
+
+def known(newer, said):
+    """Whether a variant that @said this, see Variant.of(), repeats a hunk of the @newer kernel's diff."""
+    lines = [hunk.lines for hunk in newer.hunks]
+    return any(hunk.lines in lines for hunk in (said[1].hunks if said[1] else []))
+
+
+def express(newer, edit, change, fitting):
+    """The @edit by what differs from the @newer kernel's diff: (recipe or None, diff or None)."""
+    if newer is None:
+        return None, edit
+    for wider in range(0, 20, 2):
+        recipe, own = inherit.differ(newer, edit)
+        if not any(recipe):
+            return None, edit
+        if fitting(inherit.compose(newer, recipe, own)):
+            diff = FileDiff(edit.path, own)
+            return recipe, udiff.move(diff, [hunk.old_start for hunk in own]) if own else None
+        # A hunk that is the same lands elsewhere: more context tells the two places apart.
+        landed = udiff.land(inherit.compose(newer, recipe, own), change.before)
+        starts = landed[1] if landed else [0] * len(edit.hunks)
+        hunks = [udiff.widen(hunk, change.before, wider + 2) if recipe[n] and starts[n] != hunk.old_start else hunk
+                 for n, hunk in enumerate(edit.hunks)]
+        edit = FileDiff(edit.path, hunks)
+        if udiff.overlap(edit):
+            break
+    raise Failure(f"{edit.path}: no context tells the places of the inherited hunks apart; give the hunks of the newest kernel more")
+
+
+def follow_up(old, new, name):
+    """Have the variants of kernels older than the one called @name say of their own hunks what they said."""
+    for other in new.chain("0.0"):
+        if patchfile.version(other) >= patchfile.version(name):
+            continue
+        variant = new.variants[other]
+        # What the next newer kernel has: the variants before this one are done.
+        was, now = (patch.edits(patchfile.above(other)) for patch in (old, new))
+        for path, recipe in list(variant.recipes.items()):
+            if path not in now:
+                variant.put(path, (None, old.edits(other)[path]))
+            elif was[path] != now[path]:
+                recipe, own = inherit.follow(was[path], now[path], recipe), variant.diffs.get(path)
+                if not recipe:
+                    variant.without.append(path)
+                whole = recipe == list(range(1, len(now[path].hunks) + 1))
+                variant.put(path, (recipe if any(recipe) and not whole else None, own))
+        variant.without = [path for path in variant.without if path in {**now, **dict.fromkeys(new.new + new.inserts)}]
+
+
 def read_changes(git, commit, patch):
     """What @commit changes, by path; refuses what a patch here cannot hold."""
     raw = git("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-commit-id", f"{commit}^", commit)
     changes = {}
     fields = raw.split("\0")
-    for info, path in zip(fields[0:-1:2], fields[1::2]):
-        old_mode, mode, before, after, status = info.lstrip(":").split(" ")
+    infos = [info.lstrip(":").split(" ") for info in fields[0:-1:2]]
+    texts = git.blobs([blob for info in infos for mode, blob in zip(info, info[2:4]) if mode.startswith("100")])
+    for (old_mode, mode, before, after, status), path in zip(infos, fields[1::2]):
         if status == "D" or status == "T" or (status == "M" and old_mode != mode) \
                 or mode not in ("100644", "100755"):
             raise Failure(f"the commit of {patch.path} deletes {path} or changes its mode, which a patch here "
                           f"cannot say; only edits and new files are kept")
         if not re.fullmatch(udiff.PATH, path):
             raise Failure(f"{path}: a file name that patches here cannot hold")
-        texts = [git("cat-file", "blob", blob) if blob.strip("0") else "" for blob in (before, after)]
-        changes[path] = Change(path, status, mode, *texts)
+        changes[path] = Change(path, status, mode, texts.get(before, ""), texts.get(after, ""))
     if not changes:
         raise Failure(f"the commit of {patch.path} changes nothing; drop it, the file and its line in series")
     return changes
 
 
 def fits(edit, change):
-    """Whether @edit, as it is written, still makes this change."""
+    """Whether @edit, as it is written, still makes this change, wherever git finds the place of its hunks."""
+    if not edit:
+        return False
+    landed = udiff.land(edit, change.before)
+    return bool(landed) and landed[0] == change.after
+
+
+def exact(edit, before, after):
+    """Whether @edit makes @after of @before, each hunk at its line."""
     try:
-        return bool(edit) and udiff.apply(edit, change.before) == change.after
+        return udiff.apply(edit, before) == after
     except udiff.Mismatch:
         return False
 
 
 def take_edit(git, commit, old, change):
-    """The diff of a file that the kernel has."""
+    """The diff of a file that the kernel has; with as little context as the @old one."""
     if fits(old, change):
         return old
-    return gitdiff.commit_diff(git, commit, change.path)
-
-
-def starts_of(shared, edit, change, text):
-    """The line numbers with which the diff @shared makes this @change as @edit does; None if it cannot.
-
-    @text is what an insertion inserts, None for other edits.
-    """
-    if not shared:
-        return None
-    if [hunk.lines for hunk in shared.hunks] == [hunk.lines for hunk in edit.hunks]:
-        return edit.starts
-    # git may have chosen other context, or split the hunks in another way.
-    starts = udiff.locate(shared, change.before)
-    if starts:
-        moved = udiff.move(shared, starts)
-        if fits(moved if text is None else mails.insert(moved, text, change.path), change):
-            return starts
-    return None
-
-
-def follow(old, new, starts):
-    """The @starts that a variant gives the hunks of @old, for those of @new, which takes its place.
-
-    A hunk with the same lines stays where it is; another keeps its distance from the nearest of
-    those. If that is wrong, LOOSE=1 finds its place.
-    """
-    blocks = difflib.SequenceMatcher(None, [tuple(hunk.lines) for hunk in old.hunks],
-                                     [tuple(hunk.lines) for hunk in new.hunks], autojunk=False).get_matching_blocks()
-    known = {block.b + n: starts[block.a + n] for block in blocks for n in range(block.size)}
-    moves = [(new.starts[n], start - new.starts[n]) for n, start in known.items()] or \
-            [(place, start - place) for place, start in zip(old.starts, starts)]
-    return [known[n] if n in known else max(1, place + min(moves, key=lambda move: abs(move[0] - place))[1])
-            for n, place in enumerate(new.starts)]
+    context = max((len(list(takewhile(lambda line: line[0] == " ", side))) for hunk in old.hunks
+                   for side in (hunk.lines, hunk.lines[::-1])), default=3) if old else 3
+    return gitdiff.commit_diff(git, commit, change.path, max(context, 1))
 
 
 def take_new_file(plan, git, old, new, change):
@@ -313,44 +380,43 @@ def take_new_file(plan, git, old, new, change):
         plan.put(path, change.after, executable)
         return
     shared = decode(file.read_bytes())
-    edit = old.variant(name).diffs.get(path)
-    variant = new.variants.get(name)
-    here = udiff.apply(edit, shared) if edit else shared
+    # The text on each kernel that has one of its own, the newest first, and on this one.
+    kernels = [other for other in old.chain("0.0") if path in old.variants[other].diffs]
+    texts, text = {}, shared
+    for other in kernels:
+        texts[other] = text = mails.with_edit(old, other, path, old.variants[other].diffs[path], text)
+    here = mails.new_file(queue, plan.kernel, old, path)[0]
+    plan.put(path, shared, executable)
     if here == change.after:
-        text = shared
-        if edit:
-            variant.diffs[path] = edit
-    elif not edit:
-        text = change.after
-    else:
-        # The edit made in this tree, without what the variant does.
-        text = gitdiff.merge(git, here, change.after, shared)
-        text = shared if text is None else text
-        edit = gitdiff.text_diff(git, path, text, change.after)
-        if edit:
-            variant.diffs[path] = edit
-    plan.put(path, text, executable)
-    if text == shared:
         return
-    for other, variant in new.variants.items():
+    merged = gitdiff.merge(git, here, change.after, shared)
+    if merged is None:
+        texts[name] = change.after
+    else:
+        plan.put(path, merged, executable)
+        for other, text in texts.items():
+            texts[other] = change.after if text == here else gitdiff.merge(git, shared, merged, text)
+            if texts[other] is None:
+                texts[other] = text
+                plan.notes.append(f"{new.variant_path(other)}: {path} is as it was there: the edit conflicts; make it by hand")
+    newer = shared if merged is None else merged
+    for other in sorted(texts, key=patchfile.version, reverse=True):
+        variant = new.variants.setdefault(other, Variant())
         edit = old.variant(other).diffs.get(path)
-        if other == name or not edit:
-            continue
-        merged = gitdiff.merge(git, shared, text, udiff.apply(edit, shared))
-        if merged is None:
-            plan.notes.append(f"{new.variant_path(other)}: its hunks no longer fit {path}; correct them by hand")
-            continue
-        del variant.diffs[path]
-        if merged != text:
-            variant.diffs[path] = gitdiff.text_diff(git, path, text, merged)
+        if not edit or not exact(edit, newer, texts[other]):
+            edit = gitdiff.text_diff(git, path, newer, texts[other])
+        variant.put(path, (None, edit))
+        newer = texts[other]
 
 
-def take_insertion(plan, old, change):
-    """(hunk that says where, text to write or None) of a text inserted into a kernel's file."""
+def take_insertion(plan, git, old, change):
+    """(hunk that says where, text to write or None, text in the tree) of a text inserted into a kernel's file."""
     path, queue = change.path, plan.queue
-    place = old.diff(plan.kernel.name, path)
-    if place and (queue.root / path).is_file() and fits(mails.insertion(queue, plan.kernel, old, path), change):
-        return place, None
+    place = old.edits(plan.kernel.name).get(path)
+    now = plan.edit(old, path)
+    here = "".join(line + "\n" for line in now.added()).strip("\n") + "\n" if now else ""
+    if place and fits(now, change):
+        return place, None, here
     before, after = udiff.split(change.before), udiff.split(change.after)
     added = len(after) - len(before)
     at = next((n for n, (a, b) in enumerate(zip(before, after)) if a != b), len(before))
@@ -362,7 +428,12 @@ def take_insertion(plan, old, change):
     text = "".join(after[at:at + added]).strip("\n") + "\n"
     if not fits(mails.insert(place, text, old.path), change):
         raise Failure(f"{old.path}: what is inserted into {path} is to be separated by exactly one empty line")
-    return place, text
+    # Lines of files that this tree does not have are not in it.
+    whole = mails.shared_file(queue, old, path)[0] if now else here
+    merged = gitdiff.merge(git, here, whole, text) if here != whole else text
+    if merged is None:
+        raise Failure(f"{old.path}: edit {path} in the repository: what is inserted there has lines that this tree does not have")
+    return place, merged, text
 
 
 def plan_patch(plan, old, new):
@@ -396,10 +467,16 @@ def verify(queue, kernel, git, base, left):
 
 
 def check_others(queue, kernel):
-    """Say which other kernels cannot be woven any more."""
+    """Say which other kernels cannot be woven any more, or do not take the patches, as far as their sources are there."""
     for other in queue.kernels:
-        if other != kernel:
-            try:
-                mails.woven(queue, other)
-            except Failure as failure:
-                note(f"{other.name} cannot be woven now: {failure}")
+        if other == kernel:
+            continue
+        try:
+            woven = mails.woven(queue, other)
+            if origin.is_tested(queue, other):
+                git = tree.pristine(queue, other)
+                done = tree.stack(git, git.commit("refs/tags/base"), other, woven, queue, rehearsal=True)
+                for path, why in done.left.items():
+                    note(f"{other.name} does not take it: {tree.named(path, why).splitlines()[0]}")
+        except Failure as failure:
+            note(f"{other.name} cannot be woven now: {failure}")

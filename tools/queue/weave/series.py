@@ -1,17 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The file `series`: the one order of the patches, and the kernels each is for.
+"""The file `series`: the topics, and the one order of their patches.
 
+    topic NAME [needs NAME...]: what it is
     path-of-the-patch   kernels   upstream   [control]
 
-kernels is one (5.10), a range (5.10..6.12) or `all`; upstream agrees with the patch's trailer;
-`control` marks a test-only patch, which the negative-control kernel gets too.
+A topic's patches are the lines below it. kernels is one (5.10), a range (5.10..6.12) or `all`; upstream agrees with
+the patch's trailer; `control` marks a test-only patch, which the negative-control kernel gets too. The first topic is
+part of every selection.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 from base.steps import Failure
 from weave import patchfile
 from weave.patchfile import Patch
+
+TOPIC = re.compile(r"topic ([a-z][a-z0-9-]*)(?: needs ((?:[a-z0-9-]+ )*[a-z0-9-]+))?: (\S.*)")
+
+
+@dataclass
+class Topic:
+    name: str
+    needs: list             # names of earlier topics
+    title: str
+    entries: list = field(default_factory=list)
 
 
 @dataclass
@@ -20,6 +33,7 @@ class Entry:
     kernels: list           # names, oldest first
     upstream: str
     control: bool
+    topic: Topic
 
     @property
     def newest(self):
@@ -29,20 +43,62 @@ class Entry:
 
 def load(queue):
     """The series as Entries, every patch read and the rules that weaving relies on checked."""
-    entries = []
+    entries, topics = [], {}
     try:
         text = queue.series.read_text(encoding="utf-8")
     except OSError as error:
         raise Failure(f"cannot read {queue.series}: {error.strerror}") from error
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].split()
-        if words:
-            entries.append(parse_line(queue, words, f"series:{number}"))
+        line, where = line.partition("#")[0].strip(), f"series:{number}"
+        if line.startswith("topic "):
+            topic = parse_topic(line, topics, where)
+            topics[topic.name] = topic
+        elif line and not topics:
+            raise Failure(f"{where}: {line.split()[0]} is under no topic; put `topic NAME: what it is` above it")
+        elif line:
+            entries.append(parse_line(queue, line.split(), list(topics.values())[-1], where))
+    for topic in topics.values():
+        topic.entries = [entry for entry in entries if entry.topic is topic]
+        if not topic.entries:
+            raise Failure(f"series: the topic {topic.name} has no patch")
+    for name in queue.features:
+        if name not in topics:
+            raise Failure(f"FEATURES: there is no topic {name!r}; there is: {' '.join(topics)}")
     check(entries)
     return entries
 
 
-def parse_line(queue, words, where):
+def parse_topic(line, topics, where):
+    match = TOPIC.fullmatch(line)
+    if not match:
+        raise Failure(f"{where}: a topic is `topic NAME [needs NAME...]: what it is`, not {line!r}")
+    if match[1] in topics:
+        raise Failure(f"{where}: the topic {match[1]} is there twice; put its patches together")
+    needs = (match[2] or "").split()
+    for name in needs:
+        if name not in topics:
+            raise Failure(f"{where}: {match[1]} needs {name!r}, which is no topic before it")
+    return Topic(match[1], needs, match[3])
+
+
+def topics(entries):
+    """The topics, by name, in their order."""
+    return {entry.topic.name: entry.topic for entry in entries}
+
+
+def with_needs(entries, names):
+    """The names of topics, in their order, that those called @names are and need; the first always is."""
+    known = topics(entries)
+    wanted, rest = set(list(known)[:1]), list(names)
+    while rest:
+        name = rest.pop()
+        if name not in wanted:
+            wanted.add(name)
+            rest += known[name].needs
+    return [name for name in known if name in wanted]
+
+
+def parse_line(queue, words, topic, where):
     if len(words) not in (3, 4) or (len(words) == 4 and words[3] != "control"):
         raise Failure(f"{where}: a line is `path kernels upstream [control]`, not {' '.join(words)!r}")
     patch = patchfile.read(queue.root, words[0])
@@ -58,7 +114,7 @@ def parse_line(queue, words, where):
         if name == kernels[-1]:
             raise Failure(f"{patch.variant_path(name)}: {name} is the newest kernel of this patch, so its "
                           f"diffs belong in {patch.path}")
-    return Entry(patch, kernels, words[2], len(words) == 4)
+    return Entry(patch, kernels, words[2], len(words) == 4, topic)
 
 
 def parse_kernels(queue, word, where):
@@ -90,13 +146,14 @@ def check(entries):
             if path in carriers:
                 raise Failure(f"{patch.path}: {path} is carried by {carriers[path]} already")
             carriers[path] = patch.path
-    earlier = set()
+    earlier = {}
     for entry in entries:
         patch = entry.patch
         for path in patch.needs:
             if path not in earlier:
                 raise Failure(f"{patch.path}: `Needs: {path}`, which is no patch before it in series")
-        earlier.add(patch.path)
+            check_topic(entries, entry.topic.name, earlier[path], f"{patch.path}: `Needs: {path}`")
+        earlier[patch.path] = entry.topic.name
         files = {patch.path: patch.diffs}
         files.update((patch.variant_path(name), variant.diffs) for name, variant in patch.variants.items())
         for where, diffs in files.items():
@@ -108,7 +165,14 @@ def check(entries):
                                   f"that file itself")
 
 
-def select(entries, kernel, control=False):
-    """The patches for @kernel, in order; with @control only the test-only ones."""
-    return [entry for entry in entries
-            if kernel.name in entry.kernels and (entry.control or not control)]
+def check_topic(entries, name, other, what):
+    """Refuse @what a patch of the topic called @name uses of the topic @other, unless that is one that it needs."""
+    if other not in with_needs(entries, [name]):
+        raise Failure(f"{what}, of the topic {other}: say in series that {name} needs it, or move the patch")
+
+
+def select(queue, entries, kernel, control=False):
+    """The patches for @kernel of the topics that @queue is to use, in order; with @control only the test-only ones."""
+    wanted = with_needs(entries, queue.features or topics(entries))
+    return [entry for entry in entries if kernel.name in entry.kernels and entry.topic.name in wanted
+            and (entry.control or not control)]

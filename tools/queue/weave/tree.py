@@ -6,6 +6,7 @@ So a patch that fails leaves the tree as it was, and only files that really diff
 what was built from the others stays built. The commits are the ones `git am` makes, to the id.
 """
 
+import email.utils
 import hashlib
 import json
 import re
@@ -13,7 +14,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from base import gitcmd, origin
+from base import config, gitcmd, origin
 from base.steps import Failure, encode, note, say, step
 from weave import mails, needs
 
@@ -51,16 +52,40 @@ def named(path, why):
     return why if why.startswith(f"{path}: ") else f"{path}: {why}"
 
 
-def make(queue, kernel, force=False, loose=False):
+def make(queue, kernel, force=False):
     """Make or update build/KERNEL/tree from build/KERNEL/pristine.
 
     Refuses to touch a tree with edits that were not refreshed, unless @force. On the tested source a patch that
-    does not apply is an error, and so is an offset, unless @loose. On another one such a patch is left out, and
-    what needs it, but not what needs a patch that the source has already. Returns the Stack.
+    does not apply is an error. On another one such a patch is left out, and what needs it, but not what needs a
+    patch that the source has already. Returns the Stack.
     """
-    patches = mails.woven(queue, kernel)
-    tested = origin.is_tested(queue, kernel)
-    return update(queue, kernel, kernel.tree, "queue", patches, force=force, offsets=loose or not tested, partly=not tested)
+    done = update(queue, kernel, kernel.tree, "queue", mails.woven(queue, kernel), force=force,
+                  partly=not origin.is_tested(queue, kernel))
+    if problem := unlike_pin(queue, kernel):
+        note(problem)
+    return done
+
+
+def unlike_pin(queue, kernel):
+    """How build/KERNEL/tree differs from the woven tree that kernels.toml names, or ""; nothing to say of another source."""
+    if queue.features or not origin.is_tested(queue, kernel):
+        return ""
+    found = gitcmd.own(kernel.tree, queue).line("rev-parse", f"{MADE}^{{tree}}")
+    return "" if found == kernel.woven else (
+        f"{kernel.name}: the woven tree is {found[:12]}, kernels.toml has {kernel.woven[:12] or 'none'}. If the queue was changed on "
+        f"purpose, `make pin` writes the new one; else a hunk is at another place than where it was tested")
+
+
+def pin(queue, kernel):
+    """Write the id of the woven tree into kernels.toml, if the source is the tested one; returns whether it changed."""
+    if not origin.is_tested(queue, kernel):
+        raise Failure(f"{kernel.pristine} is not {kernel.package} {kernel.version}, the source that was tested; "
+                      f"`make source KERNEL={kernel.name} SOURCE=tested`")
+    git = pristine(queue, kernel)
+    done = stack(git, git.commit("refs/tags/base"), kernel, mails.woven(queue, kernel), queue)
+    if not done.whole:
+        raise Conflict(done.refused())
+    return config.pin(queue, kernel, git.line("rev-parse", f"{done.tip}^{{tree}}"))
 
 
 def tell(queue, kernel, done):
@@ -76,9 +101,8 @@ def tell(queue, kernel, done):
 
 def make_control(queue, kernel, force=False):
     """Make or update build/KERNEL/control: the unpatched kernel and the test-only patches."""
-    # Their line numbers were taken with the patches before them: offsets are to be expected.
     update(queue, kernel, kernel.control, "control", mails.woven(queue, kernel, control=True), force=force,
-           offsets=True, partly=not origin.is_tested(queue, kernel), quiet=True)
+           partly=not origin.is_tested(queue, kernel))
 
 
 def pristine(queue, kernel):
@@ -89,8 +113,8 @@ def pristine(queue, kernel):
     return git
 
 
-def update(queue, kernel, path, branch, patches, *, force, offsets, partly, quiet=False):
-    """Make @path what @patches give; with @offsets they may move, with @partly be left out. Returns the Stack."""
+def update(queue, kernel, path, branch, patches, *, force, partly, fallback=None):
+    """Make @path what @patches give; with @partly some may be left out. @fallback: see stack(). Returns the Stack."""
     unpatched = pristine(queue, kernel)
     with step(f"{path}: {kernel.package} and {len(patches)} patches"):
         git = gitcmd.own(path, queue)
@@ -103,38 +127,48 @@ def update(queue, kernel, path, branch, patches, *, force, offsets, partly, quie
         base = unpatched.commit("refs/tags/base")
         if git.commit("refs/tags/base") != base:
             git("fetch", "--quiet", "--no-tags", kernel.pristine, "+refs/tags/base:refs/tags/base")
-        done = stack(git, base, kernel, patches, queue)
+        done = stack(git, base, kernel, patches, queue, fallback=fallback)
         if not done.whole and not partly:
             raise Conflict(done.refused())
-        if done.offsets and not offsets:
-            raise Conflict("\n".join(done.offsets) + "\n" + moved_advice(kernel))
-        for text in done.offsets if not quiet else ():
-            note(text)
         at = git.attempt("symbolic-ref", "-q", "HEAD")[1].strip()
         if git.commit("HEAD") != done.tip or at != f"refs/heads/{branch}" or (force and dirty(git)):
             move(git, branch, done.tip, force)
-        record(git, kernel, queue, done)
+        record(git, queue, done)
     return done
 
 
-def record(git, kernel, queue, done):
+@dataclass
+class Made:
+    """What a tree was made of: fingerprints by the patch's path, what was left out and why, and the topics, if not all."""
+
+    applied: dict = field(default_factory=dict)
+    left: dict = field(default_factory=dict)
+    features: tuple = ()
+
+    @property
+    def partly(self):
+        return bool(self.left or self.features)
+
+
+def record(git, queue, done):
     """Remember that @done, a Stack, is what the queue gives, and from which state of each patch."""
-    state = {"applied": {woven.patch.path: fingerprint(queue, kernel, woven.patch) for woven in done.applied},
-             "left": {**done.left, **dict.fromkeys(done.there, "the source has this already")}}
+    state = {"applied": {woven.patch.path: fingerprint(woven.patch, woven.edits) for woven in done.applied},
+             "left": {**done.left, **dict.fromkeys(done.there, "the source has this already")}, "features": queue.features}
     Path(git.git_path("queue.json")).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
     git("update-ref", MADE, done.tip)
 
 
 def recorded(git):
-    """What record() remembered: (fingerprints by the patch's path, what was left out and why)."""
+    """What record() remembered, as Made."""
     file = Path(git.git_path("queue.json"))
     state = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return state.get("applied", {}), state.get("left", {})
+    return Made(state.get("applied", {}), state.get("left", {}), tuple(state.get("features", ())))
 
 
-def fingerprint(queue, kernel, patch):
-    """A hash of all that @patch says for @kernel, whatever its number in the series."""
-    text = patch.message + "".join(map(str, mails.diffs(queue, kernel, patch).values()))
+def fingerprint(patch, edits):
+    """A hash of all that @patch says for a kernel, where it makes these @edits, whatever the lines of the hunks."""
+    text = "\n".join([patch.message, *(line for path, edit in edits.items()
+                                      for line in [path, *(line for hunk in edit.hunks for line in hunk.lines)])])
     return hashlib.sha256(encode(text)).hexdigest()
 
 
@@ -187,19 +221,23 @@ def move(git, branch, tip, force):
         git("checkout", "--quiet", "-B", branch, tip)
 
 
-def stack(git, base, kernel, patches, queue):
-    """Commit @patches on top of @base, without touching the work tree, refs or index; returns a Stack.
+def stack(git, base, kernel, patches, queue, rehearsal=False, fallback=None):
+    """Commit @patches on top of @base, without touching the work tree or index; returns a Stack.
 
     What does not apply is left out, with what needs it, and the reason says which file and hunk, and what to do.
+    A @rehearsal makes no commits. @fallback(git, index, woven) may put into the index what does not apply, and says whether.
     """
     done = Stack(base)
-    needed = None
+    needed, commits = None, []
     with tempfile.TemporaryDirectory(prefix="queue-") as scratch:
+        # Of the touched files only: the index of a whole kernel, 8 MB, would be read and written for each patch.
         index = {"GIT_INDEX_FILE": f"{scratch}/index"}
-        git("read-tree", base, env=index)
+        paths = sorted({path for woven in patches for path in woven.edits})
+        there = git("ls-tree", "-r", "-z", "--full-tree", base, "--", *paths) if paths else ""
+        git("update-index", "-z", "--index-info", input=there, env=index)
         for number, woven in enumerate(patches, 1):
             if done.left:
-                needed = needed or needs.of(queue, kernel, patches)
+                needed = needed or needs.of(patches)
                 missing = sorted(needed[woven.patch.path] & set(done.left))
                 if missing:
                     done.left[woven.patch.path] = f"needs {' and '.join(missing)}"
@@ -209,25 +247,38 @@ def stack(git, base, kernel, patches, queue):
             except Conflict as conflict:
                 if has(git, index, woven):
                     done.there.append(woven.patch.path)
-                else:
+                    continue
+                if not fallback or not fallback(git, index, woven):
                     done.left[woven.patch.path] = str(conflict)
-                continue
+                    continue
             done.applied.append(woven)
-            date = mails.date(queue, number)
-            done.tip = git("commit-tree", git("write-tree", env=index).strip(), "-p", done.tip,
-                           input=woven.patch.message,
-                           env={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}).strip()
+            files = git("ls-files", "--stage", "-z", "--", *woven.edits, env=index).split("\0")[:-1]
+            commits.append((mails.date(queue, number), woven.patch.message, files))
+        if commits and not rehearsal:
+            done.tip = commit_all(git, queue, base, commits, scratch)
     return done
+
+
+def commit_all(git, queue, base, commits, scratch):
+    """Make the @commits, each (date, message, files as git ls-files --stage has them), on @base; returns the last one's id."""
+    ref, stream = f"refs/queue/stack-{Path(scratch).name}", []
+    for number, (date, message, files) in enumerate(commits, 1):
+        when = f"{queue.identity} {int(email.utils.parsedate_to_datetime(date).timestamp())} +0000\n"
+        stream.append(f"commit {ref}\nmark :{number}\nauthor {when}committer {when}data {len(encode(message))}\n{message}\n"
+                      + (f"from {base}\n" if number == 1 else ""))
+        for line in files:
+            info, path = line.split("\t")
+            mode, blob, _ = info.split(" ")
+            stream.append(f"M {mode} {blob} {path}\n")
+    git("fast-import", "--quiet", "--force", input="".join([*stream, "done\n"]))
+    tip = git.commit(ref)
+    git("update-ref", "-d", ref)
+    return tip
 
 
 def has(git, index, woven):
     """Whether what @woven does is in the index already."""
     return git.attempt("apply", "--cached", "--reverse", "--check", "-", input=woven.data, env=index)[0] == 0
-
-
-def moved_advice(kernel):
-    return (f"The patches must apply at exactly their lines. `make tree KERNEL={kernel.name} LOOSE=1` accepts "
-            f"this, `make refresh KERNEL={kernel.name}` then writes the new line numbers.")
 
 
 def apply(git, index, kernel, woven):
@@ -255,8 +306,7 @@ def explain(kernel, woven, stderr):
     for line in stderr.splitlines():
         if match := re.match(r"error: patch failed: (.*):(\d+)$", line):
             path, start = match[1], int(match[2])
-            hunks = patch.diff(kernel.name, path)
-            number = [hunk.old_start for hunk in hunks.hunks].index(start) + 1 if hunks else 1
+            number = [hunk.old_start for hunk in woven.edits[path].hunks].index(start) + 1 if path in woven.edits else 1
             return (f"{patch.where(kernel.name, path)}: hunk {number} of {path} (line {start}) does not apply to "
                     f"{kernel.name} with the patches before it.\n"
                     f"Compare it with the file there; correct the hunk, or the order in series, or, if "

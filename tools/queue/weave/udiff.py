@@ -59,11 +59,6 @@ class FileDiff:
             lines += [hunk.header, *hunk.lines]
         return "".join(line + "\n" for line in lines)
 
-    @property
-    def starts(self):
-        """The hunks' old starts."""
-        return [hunk.old_start for hunk in self.hunks]
-
     def added(self):
         """The added lines, without their '+'."""
         return [line[1:] for hunk in self.hunks for line in hunk.lines if line[0] == "+"]
@@ -216,23 +211,50 @@ def overlap(diff):
     return 0
 
 
-def locate(diff, text):
-    """Old starts at which the hunks of @diff fit @text, each the nearest to where the one before
-    leads one to expect it; None if one of them fits nowhere."""
-    lines = split(text)
-    starts, end, offset = [], 0, 0
+def land(diff, text):
+    """What git apply makes of @text by @diff: (text, old start of each hunk), or None if one of them fits nowhere.
+
+    git tries the line that the hunk names and then lines further and further from it. At line 1 a hunk must be at
+    the beginning, without context at its end it must be at the end, and no line is changed twice.
+    """
+    lines = [(line, False) for line in split(text)]     # and whether a hunk changed it
+    found = []
     for hunk in diff.hunks:
-        old, empty = hunk.side("-"), hunk.old_count == 0
-        expected = hunk.old_start - 1 + empty + offset
-        found = [at for at in range(end, len(lines) - len(old) + 1)
-                 if lines[at:at + len(old)] == old]
-        if not found:
+        old, new = hunk.side("-"), hunk.side("+")
+        expected = max(hunk.new_start - 1, 0)
+        last = len(lines) - len(old)
+        places = range(1) if hunk.old_start <= 1 else outwards(expected, last)
+        if next(line for line in reversed(hunk.lines) if line != NO_NEWLINE)[0] != " ":
+            places = [at for at in (0, last) if at == last and (at == 0 or hunk.old_start > 1)]
+        at = next((at for at in places if 0 <= at <= last
+                   and all(line == wanted and not taken for wanted, (line, taken) in zip(old, lines[at:at + len(old)]))), None)
+        if at is None:
             return None
-        at = min(found, key=lambda at: abs(at - expected))
-        offset += at - expected
-        starts.append(at + 1 - empty)
-        end = at + len(old)
-    return starts
+        moved = sum(shift for place, shift, _ in found if place < at)
+        found = [(place + (len(new) - len(old) if place > at else 0), shift, start) for place, shift, start in found]
+        found.append((at, len(new) - len(old), at + 1 - moved - (hunk.old_count == 0)))
+        lines[at:at + len(old)] = [(line, True) for line in new]
+    return "".join(line for line, _ in lines), [start for _, _, start in found]
+
+
+def outwards(start, last):
+    """The numbers from 0 to @last by their distance from @start, of two the larger first."""
+    start = min(start, max(last, 0))
+    for distance in range(max(start, last - start) + 1):
+        if start + distance <= last:
+            yield start + distance
+        if 0 < distance <= start:
+            yield start - distance
+
+
+def widen(hunk, text, number):
+    """@hunk, which is at its line of @text, with up to @number more lines of context on each side."""
+    lines = split(text)
+    first, end = hunk.old_start - 1, hunk.old_start - 1 + hunk.old_count
+    before, after = lines[max(first - number, 0):first], lines[end:end + number]
+    return Hunk(hunk.old_start - len(before), hunk.old_count + len(before) + len(after),
+                hunk.new_start - len(before), hunk.new_count + len(before) + len(after), hunk.section,
+                [*(" " + line.rstrip("\n") for line in before), *hunk.lines, *(" " + line.rstrip("\n") for line in after)])
 
 
 def split(text):

@@ -7,7 +7,7 @@ import re
 
 from base.config import SHIPPED
 from base.steps import Failure, say
-from weave import mails, patchfile, series, table
+from weave import mails, needs, patchfile, series, table
 
 SUBJECT_MAX = 75
 VERSION_CHECKS = re.compile(r"\b(LINUX_VERSION_CODE|KERNEL_VERSION)\b")
@@ -28,11 +28,11 @@ def problems(queue):
     found = orphans(queue, entries)
     for entry in entries:
         found += headers(entry.patch) + new_files(queue, entry.patch)
+        found += repeated(entry.patch)
     for kernel in queue.kernels:
-        for entry in series.select(entries, kernel):
-            found += version_checks(queue, kernel, entry.patch)
-        mails.woven(queue, kernel)
-        mails.woven(queue, kernel, control=True)
+        woven = mails.woven(queue, kernel, entries=entries)
+        found += [problem for one in woven for problem in version_checks(kernel, one)] + strangers(entries, woven)
+        mails.woven(queue, kernel, control=True, entries=entries)
     found += filter(None, [table.stale(queue)])
     return list(dict.fromkeys(found))
 
@@ -53,7 +53,7 @@ def orphans(queue, entries):
         files += [path] if path.is_file() else [file for file in path.rglob("*") if not file.is_dir()]
     found = []
     for name in sorted(str(file.relative_to(queue.root)) for file in files):
-        if name in known:
+        if name in known or name.startswith(f"{table.PAGES}/"):     # those pages are about the queue: no kernel gets them
             continue
         if patchfile.VARIANT.fullmatch(name):
             found.append(f"{name}: a variant of a patch that is not in series; add that or remove this")
@@ -65,7 +65,8 @@ def orphans(queue, entries):
 
 
 def ships(path):
-    return any(path == place or path.startswith(place + "/") for place in SHIPPED) \
+    """Whether a patch may be, or bring, the file @path."""
+    return not path.startswith(f"{table.PAGES}/") and any(path == place or path.startswith(place + "/") for place in SHIPPED) \
         or ("/" not in path and path.endswith(".patch"))
 
 
@@ -91,7 +92,29 @@ def new_files(queue, patch):
     return found
 
 
-def version_checks(queue, kernel, patch):
-    return [f"{patch.where(kernel.name, path)}: {match[0]} in {path}; what differs between kernels goes "
-            f"into a variant" for path, edit in mails.diffs(queue, kernel, patch).items()
+def version_checks(kernel, woven):
+    return [f"{woven.patch.where(kernel.name, path)}: {match[0]} in {path}; what differs between kernels goes "
+            f"into a variant" for path, edit in woven.edits.items()
             for match in [VERSION_CHECKS.search("\n".join(edit.added()))] if match]
+
+
+def repeated(patch):
+    """Hunks of variants that the next newer kernel has, too."""
+    found, newer = [], patch.diffs
+    for name in sorted(patch.variants, key=patchfile.version, reverse=True):
+        variant = patch.variants[name]
+        for path, diff in variant.diffs.items():
+            same = [hunk.lines for hunk in newer[path].hunks] if path in newer else []
+            found += [f"{patch.variant_path(name)}: {path}: the hunk {hunk.header} is the one that is inherited; take it out and "
+                      f"say so in `Hunks: {path}`, or let `make refresh KERNEL={name}` do it"
+                      for hunk in diff.hunks if path not in patch.new and hunk.lines in same]
+        newer = patchfile.inherited(newer, variant, patch.new)
+    return found
+
+
+def strangers(entries, woven):
+    """Patches that use names which a topic brings that theirs does not need."""
+    topic = {entry.patch.path: entry.topic.name for entry in entries}
+    return [f"{path}: uses what {other} brings, of the topic {topic[other]}: say in series that {topic[path]} needs it, or move "
+            f"the patch" for path, needed in needs.of(woven).items() for other in sorted(needed)
+            if topic[other] not in series.with_needs(entries, [topic[path]])]

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -72,6 +73,23 @@ static inline int sync_count(int sync_file)
 							     (int)info.num_fences;
 }
 
+#ifndef DMA_BUF_IOCTL_EXPORT_SYNC_FILE	/* headers of 5.10 without them */
+struct dma_buf_export_sync_file {
+	__u32 flags;
+	__s32 fd;
+};
+
+struct dma_buf_import_sync_file {
+	__u32 flags;
+	__s32 fd;
+};
+
+#define DMA_BUF_IOCTL_EXPORT_SYNC_FILE _IOWR(DMA_BUF_BASE, 2, struct dma_buf_export_sync_file)
+#define DMA_BUF_IOCTL_IMPORT_SYNC_FILE _IOW(DMA_BUF_BASE, 3, struct dma_buf_import_sync_file)
+#endif
+
+#define NO_SYNC_FILE_IOCTLS "the kernel has no sync_file ioctls for dma-bufs"
+
 static inline int buf_export(int buf, unsigned int flags)
 {
 	struct dma_buf_export_sync_file arg = { .flags = flags, .fd = -1 };
@@ -84,6 +102,13 @@ static inline int buf_import(int buf, unsigned int flags, int sync_file)
 	struct dma_buf_import_sync_file arg = { .flags = flags, .fd = sync_file };
 
 	return ioctl(buf, DMA_BUF_IOCTL_IMPORT_SYNC_FILE, &arg);
+}
+
+static inline bool has_sync_file_ioctls(int buf)
+{
+	struct dma_buf_export_sync_file arg = { .flags = 0 };
+
+	return ioctl(buf, DMA_BUF_IOCTL_EXPORT_SYNC_FILE, &arg) && errno != ENOTTY;
 }
 
 /* How many file descriptors this process has open. */

@@ -647,6 +647,8 @@ TEST_F(gfx_plane, sync_files)
 	ASSERT_LE(0, fd[0]);
 	fd[1] = plane_get(&self->mb, self->plane.dmabuf_id);
 	ASSERT_LE(0, fd[1]);
+	if (!has_sync_file_ioctls(fd[0]))
+		SKIP(return, NO_SYNC_FILE_IOCTLS);
 
 	out = buf_export(fd[0], DMA_BUF_SYNC_RW);
 	ASSERT_LE(0, out)

@@ -566,6 +566,8 @@ TEST_F_TIMEOUT(map, busy_with_a_fence, SECONDS)
 	int timeline, fence, i;
 	const unsigned int flags[] = { DMA_BUF_SYNC_READ, DMA_BUF_SYNC_WRITE };
 
+	if (!has_sync_file_ioctls(s->buf.fd))
+		SKIP(return, NO_SYNC_FILE_IOCTLS);
 	timeline = timeline_new();
 	ASSERT_LE(0, timeline)
 		TH_LOG("no sw_sync: is CONFIG_SW_SYNC on and debugfs mounted?");
@@ -591,6 +593,8 @@ TEST_F_TIMEOUT(map, release_waits_for_a_fence, SECONDS)
 	int timeline = timeline_new(), fence = timeline_fence(timeline, 1), fd = s->buf.fd;
 	pid_t child;
 
+	if (!has_sync_file_ioctls(fd))
+		SKIP(return, NO_SYNC_FILE_IOCTLS);
 	ASSERT_LE(0, fence);
 	ASSERT_EQ(0, map_all(s));
 	ASSERT_EQ(0, buf_import(fd, DMA_BUF_SYNC_WRITE, fence));
@@ -836,6 +840,8 @@ TEST_F_TIMEOUT(map, killed_with_a_pending_fence, SECONDS)
 	pid_t child, gone = 0;
 	char c;
 
+	if (!has_sync_file_ioctls(s->buf.fd))
+		SKIP(return, NO_SYNC_FILE_IOCTLS);
 	for (destroy = 0; destroy < 2; destroy++) {
 		ASSERT_EQ(0, pipe(ready));
 		child = fork();
@@ -1871,6 +1877,8 @@ TEST_F_TIMEOUT(memfd, read_twice_before_the_end, SECONDS)
 	char page[PAGE];
 	pid_t child;
 
+	if (!has_sync_file_ioctls(fd))
+		SKIP(return, NO_SYNC_FILE_IOCTLS);
 	ASSERT_LE(0, fence);
 	ASSERT_EQ(0, map_all(s));
 	ASSERT_EQ(0, buf_import(fd, DMA_BUF_SYNC_WRITE, fence));

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`make base KERNEL=7.2 FROM=7.3`: support for one more kernel, begun with the patches of a supported one.
+
+add() writes it into what lists kernels: kernels.toml, series, and the exceptions and configurations of the tests.
+merge() makes its tree: a patch that does not apply as it is inherited is merged three-way, with the file as it is
+before and after that patch on the FROM kernel. refresh() then writes the variants. What does not merge is a list.
+"""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+
+from base import config, gitcmd
+from base.steps import note, say
+from weave import gitdiff, mails, patchfile, refresh, series, tree
+
+# Lists of kernels beside kernels.toml, and fragments of a kernel's configuration.
+LISTS = ("control.toml", "skips.toml")
+
+
+def add(queue, origin, kernel):
+    """Write @kernel into the files that list kernels, wherever @origin is.
+
+    Returns (the new queue, lines of series of which a range cannot take it without kernels in between).
+    """
+    lines, name = parse(queue, origin), kernel.name
+    section = (f'[[kernel]]\nname = "{name}"\nversion = "{kernel.version}"\npackage = "{kernel.package}"\n'
+               f'suites = {json.dumps(kernel.suites)}\n')
+    head, *sections = re.split(r"(?=^\[\[kernel\]\]$)", queue.table.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    newer = [number for number, text in enumerate(sections)
+             if patchfile.version(re.search(r'^name = "(.*)"', text, re.MULTILINE)[1]) > patchfile.version(name)]
+    at = newer[0] if newer else len(sections)
+    if not newer:
+        sections[-1] = sections[-1].rstrip("\n") + "\n\n"
+    sections.insert(at, section + ("\n" if newer else ""))
+    queue.table.write_text(head + "".join(sections), encoding="utf-8")
+    wider = config.load(queue.root, queue.table)
+    left = write_series(wider, lines, name)
+    place = queue.table.parent
+    for path in [place / file for file in LISTS if (place / file).exists()]:
+        text = path.read_text(encoding="utf-8")
+        order = [kernel.name for kernel in wider.kernels]
+        path.write_text(re.sub(r"^kernels = \[(.*)\]$", lambda match: with_name(match[1], origin.name, name, order), text,
+                               flags=re.MULTILINE), encoding="utf-8")
+    for overlay in sorted((place / "configs").glob(f"*.{origin.name}.config")):
+        shutil.copy(overlay, overlay.with_name(overlay.name.replace(f".{origin.name}.", f".{name}.")))
+    return wider, left
+
+
+def with_name(text, origin, name, order):
+    """The line of a list of kernels with @name in it, if it has @origin."""
+    names = re.findall(r'"([^"]+)"', text)
+    if origin in names:
+        names = sorted({*names, name}, key=order.index)
+    return f"kernels = {json.dumps(names)}"
+
+
+def parse(queue, origin):
+    """{number of a line of series: (the word that says for which kernels, these kernels' names)} of patches for @origin."""
+    found = {}
+    for number, line in enumerate(queue.series.read_text(encoding="utf-8").splitlines()):
+        words = line.partition("#")[0].split()
+        if words and words[0] != "topic":
+            names = series.parse_kernels(queue, words[1], f"series:{number + 1}")
+            if origin.name in names:
+                found[number] = words[1], names
+    return found
+
+
+def write_series(queue, lines, name):
+    """Have each of @lines, see parse(), name the new kernel as well; returns the lines that cannot."""
+    left = []
+    text = queue.series.read_text(encoding="utf-8").splitlines()
+    known = [kernel.name for kernel in queue.kernels]
+    for number, (word, names) in lines.items():
+        wanted = sorted({*names, name}, key=known.index)
+        if series.parse_kernels(queue, word, "series") == wanted:
+            continue
+        ends = f"{wanted[0]}..{wanted[-1]}"
+        if series.parse_kernels(queue, ends, "series") != wanted:
+            left.append(text[number].split()[0])
+            continue
+        text[number] = re.sub(rf"(?<=\s){re.escape(word)}( {{0,{max(len(ends) - len(word), 0)}}})(?=\s)",
+                              ends, text[number], count=1)
+    queue.series.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return left
+
+
+@dataclass
+class Before:
+    """What the supported kernels had before there is one more."""
+
+    git: gitcmd.Git         # of the FROM kernel's source
+    commits: dict           # path of each of its patches -> commit in that repository
+    others: list            # {path: Woven} of each other kernel, the newest first
+    older: config.Kernel    # the next older kernel, or None
+
+
+def look(queue, name, origin):
+    """Before @name is added: what merge() takes from @origin, whose unpatched tree has to be there, and from the others.
+
+    Makes the tree of the next older kernel, which is to keep what it has.
+    """
+    older = next_older(queue, name)
+    if older:
+        tree.make(queue, older)
+    git = tree.pristine(queue, origin)
+    base = git.commit("refs/tags/base")
+    done = tree.stack(git, base, origin, mails.woven(queue, origin), queue)
+    if not done.whole:
+        raise tree.Conflict(done.refused())
+    ids = git("rev-list", "--reverse", f"{base}..{done.tip}").split()
+    others = [{woven.patch.path: woven for woven in mails.woven(queue, other)}
+              for other in reversed(queue.kernels) if other != origin]
+    return Before(git, dict(zip((woven.patch.path for woven in done.applied), ids)), others, older)
+
+
+def next_older(queue, name):
+    """The supported kernel before the one called @name, or None."""
+    return next((kernel for kernel in reversed(queue.kernels)
+                 if patchfile.version(kernel.name) < patchfile.version(name)), None)
+
+
+def merge(queue, kernel, before):
+    """Make build/KERNEL/tree of its source and the patches, and write the variants; returns the Stack."""
+    how = {}
+
+    def another_way(git, index, woven):
+        path = woven.patch.path
+        if path in before.commits and merge_one(git, index, before.git, before.commits[path], woven):
+            how[path] = "merged"
+            return True
+        for patches in before.others:
+            if path in patches and git.attempt("apply", "--cached", "-", input=patches[path].data, env=index)[0] == 0:
+                how[path] = "another kernel's hunks apply"
+                return True
+        return False
+
+    done = tree.update(queue, kernel, kernel.tree, "queue", mails.woven(queue, kernel), force=True, partly=True,
+                       fallback=another_way)
+    for path, what in how.items():
+        note(f"{path}: {what}")
+    refresh.refresh(queue, kernel)
+    if done.whole:
+        config.pin(queue, kernel, gitcmd.own(kernel.tree, queue).line("rev-parse", "HEAD^{tree}"))
+    if before.older:
+        # It inherits from the new kernel now.
+        refresh.refresh(queue, queue.kernel(before.older.name), first=True)
+    return done
+
+
+def merge_one(git, index, source, commit, woven):
+    """Merge what @commit of the repository @source does into the index, if all of its files merge; returns whether."""
+    results = {}
+    for path, edit in woven.edits.items():
+        before, after = (source.attempt("cat-file", "blob", f"{revision}:{path}") for revision in (f"{commit}^", commit))
+        ours = git.attempt("cat-file", "blob", f":{path}", env=index)
+        if after[0] or edit.new_mode:
+            if not ours[0]:
+                return False        # a new file, where there is one
+            continue
+        text = None if ours[0] else gitdiff.merge(git, before[1], ours[1], after[1])
+        if text is None:
+            return False
+        results[path] = text
+    for path, edit in woven.edits.items():
+        if edit.new_mode:
+            results[path] = "".join(line + "\n" for line in edit.added())
+    for path, text in results.items():
+        blob = git("hash-object", "-w", "--stdin", input=text).strip()
+        mode = woven.edits[path].new_mode or git("ls-files", "--stage", "--", path, env=index).split(" ")[0]
+        git("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}", env=index)
+    return True
+
+
+def saved(queue):
+    """with-block: an error in it puts back what add() and merge() write."""
+    return Saved(queue)
+
+
+class Saved:
+    def __init__(self, queue):
+        self.root = queue.root
+        self.places = [queue.series, queue.table.parent, *(queue.root / place for place in config.SHIPPED)]
+
+    def files(self):
+        found = [place for place in self.places if place.is_file()]
+        found += [file for place in self.places if place.is_dir() for file in place.rglob("*") if file.is_file()]
+        return {file: file.read_bytes() for file in [*found, *self.root.glob("*.patch")]}
+
+    def __enter__(self):
+        self.before = self.files()
+
+    def __exit__(self, kind, *_):
+        if kind:
+            for file in self.files().keys() - self.before.keys():
+                file.unlink()
+            for file, data in self.before.items():
+                if not file.exists() or file.read_bytes() != data:
+                    file.write_bytes(data)
+        return False
+
+
+def report(kernel, done, ranges):
+    """Say what is left to do by hand; @ranges: patches whose line in series cannot name the kernel."""
+    say(f"\n{kernel.name}: {len(done.applied)} of {len(done.applied) + len(done.left) + len(done.there)} patches are in "
+        f"{kernel.tree}, and written here.")
+    for path in done.there:
+        say(f"    {path}: {kernel.name} has this already: take it out of the patch's range in series")
+    for path, why in done.left.items():
+        say("    " + tree.named(path, why).splitlines()[0])
+    if done.left:
+        say(f"Add each of those in {kernel.tree}, a commit with the patch's subject at its place, and `make refresh "
+            f"KERNEL={kernel.name}`.")
+    for path in ranges:
+        say(f"    {path}: not tried: no range in series has {kernel.name} and leaves out the kernels between")
+    say("Then `make table` and `make verify`.")
