@@ -81,10 +81,6 @@ class Queue:
         raise Failure(f"no kernel {name!r} in kernels.toml; there is: "
                       f"{' '.join(k.name for k in self.kernels)}")
 
-    def position(self, name):
-        """Place of a kernel's name from oldest to newest, for ranges."""
-        return self.kernels.index(self.kernel(name))
-
 
 def load(root=ROOT, table=TABLE):
     """Read kernels.toml for the queue that lies in @root."""

@@ -54,9 +54,8 @@ def select(suites, known, hint):
 
 def of_features(suites):
     """Those of @suites that have something to do for the topics that FEATURES selects."""
-    queue = config.queue()
-    names = series.with_needs(series.load(queue), queue.features)
-    other = [suite for suite, topic in TOPICS.items() if queue.features and topic not in names and suite in suites]
+    names = series.chosen(config.queue())
+    other = [suite for suite, topic in TOPICS.items() if topic not in names and suite in suites]
     if other:
         steps.note(f"no {' '.join(other)}: {' '.join(names)} have nothing that it tests")
     return [suite for suite in suites if suite not in other]

@@ -21,8 +21,8 @@ def main(kernel, which, wanted_source=""):
     which = which or DEMOS[0]
     if which not in DEMOS:
         raise Failure(f"no demonstration {which}; there is: {' '.join(DEMOS)}")
-    names = series.with_needs(series.load(config.queue()), config.queue().features)
-    if which == "xen" and config.queue().features and "gntdev" not in names:
+    names = series.chosen(config.queue())
+    if which == "xen" and "gntdev" not in names:
         raise Failure(f"DEMO=xen shows gntdev, which is none of {' '.join(names)}")
     start = time.monotonic()
     source.announce([kernel], wanted_source)

@@ -86,9 +86,7 @@ class Results:
         for entry in self.skips:
             if (kernel in entry["kernels"] and suite == entry["suite"] and fnmatchcase(test, entry["test"])):
                 return SKIP, entry["reason"]
-        queue = config.queue()
-        if queue.features and "sync_file ioctls" in reason and patchfile.version(kernel) < (6, 0) \
-                and "sync-file" not in series.with_needs(series.load(queue), queue.features):
+        if "sync_file ioctls" in reason and patchfile.version(kernel) < (6, 0) and "sync-file" not in series.chosen(config.queue()):
             return SKIP, f"{reason}, which the topic sync-file brings"
         return FAIL, f"skipped: {reason or 'no reason given'}; if that is right, say why in {SKIPS.name}"
 

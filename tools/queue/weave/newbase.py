@@ -9,6 +9,7 @@ before and after that patch on the FROM kernel. refresh() then writes the varian
 import json
 import re
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from base import config, gitcmd
@@ -174,32 +175,26 @@ def merge_one(git, index, source, commit, woven):
     return True
 
 
+@contextmanager
 def saved(queue):
     """with-block: an error in it puts back what add() and merge() write."""
-    return Saved(queue)
+    before = contents(queue)
+    try:
+        yield
+    except BaseException:
+        for file in contents(queue).keys() - before.keys():
+            file.unlink()
+        for file, data in before.items():
+            if not file.exists() or file.read_bytes() != data:
+                file.write_bytes(data)
+        raise
 
 
-class Saved:
-    def __init__(self, queue):
-        self.root = queue.root
-        self.places = [queue.series, queue.table.parent, *(queue.root / place for place in config.SHIPPED)]
-
-    def files(self):
-        found = [place for place in self.places if place.is_file()]
-        found += [file for place in self.places if place.is_dir() for file in place.rglob("*") if file.is_file()]
-        return {file: file.read_bytes() for file in [*found, *self.root.glob("*.patch")]}
-
-    def __enter__(self):
-        self.before = self.files()
-
-    def __exit__(self, kind, *_):
-        if kind:
-            for file in self.files().keys() - self.before.keys():
-                file.unlink()
-            for file, data in self.before.items():
-                if not file.exists() or file.read_bytes() != data:
-                    file.write_bytes(data)
-        return False
+def contents(queue):
+    """{path: bytes} of series, the patches, and all that is beside kernels.toml."""
+    places = [queue.table.parent, *(queue.root / place for place in config.SHIPPED)]
+    files = [queue.series, *places, *queue.root.glob("*.patch"), *(file for place in places for file in place.rglob("*"))]
+    return {file: file.read_bytes() for file in files if file.is_file()}
 
 
 def report(kernel, done, ranges):

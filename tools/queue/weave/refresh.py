@@ -39,21 +39,22 @@ def refresh(queue, kernel, first=False):
     subjects = fold.subjects(git, base)
     made = tree.recorded(git)
     queue = replace(queue, features=made.features)      # of which topics the tree was made
-    entries = series.select(queue, series.load(queue), kernel)
+    loaded = series.load(queue)
+    entries = series.select(queue, loaded, kernel)
     # One that was left out is in the tree if the user has added it by hand.
     left = {path: why for path, why in made.left.items()
             if not any(entry.patch.path == path and entry.patch.subject in subjects for entry in entries)}
     # Of a selection without options none are woven.
-    edits = {patch.path: edits for patch, edits in mails.edits_of(queue, kernel, False, series.load(queue))}
+    edits = {patch.path: edits for patch, edits in mails.edits_of(queue, kernel, False, loaded)}
     entries = [entry for entry in entries if entry.patch.path not in left and (edits[entry.patch.path] or entry.patch.path != mails.OPTIONS)]
     if not first:
-        check_untouched(queue, kernel, git, entries)
+        check_untouched(kernel, git, entries, edits)
     match(kernel, entries, [subject for subject in fold.subjects(git, base) if not fold.SQUASHED.match(subject)])
     with step(f"taking back {kernel.tree}"):
         undo = fold.fold(git, base)
         try:
             commits = match(kernel, entries, fold.subjects(git, base), fold.commits_of(git, base))
-            plan = Plan(queue, kernel)
+            plan = Plan(queue, kernel, edits)
             for entry, commit in zip(entries, commits):
                 take(plan, git, entry, commit)
             with plan.written():
@@ -99,11 +100,11 @@ def check_tree(git, kernel):
     return base
 
 
-def check_untouched(queue, kernel, git, entries):
+def check_untouched(kernel, git, entries, edits):
     """Refuse if patches were edited here since the tree was made: refresh would undo that."""
-    state, ours = tree.recorded(git).applied, {entry.patch.path for entry in entries}
-    edited = [patch.path for patch, edits in mails.edits_of(queue, kernel, False, series.load(queue))
-              if patch.path in ours and state.get(patch.path) not in (None, tree.fingerprint(patch, edits))]
+    state = tree.recorded(git).applied
+    edited = [entry.patch.path for entry in entries
+              if state.get(entry.patch.path) not in (None, tree.fingerprint(entry.patch, edits[entry.patch.path]))]
     if edited:
         raise Failure(f"edited in the repository since the tree was made, and not in the tree: "
                       f"{', '.join(edited)}\nIf the tree has nothing to keep, `make tree "
@@ -139,13 +140,13 @@ def match(kernel, entries, found, commits=()):
 class Plan:
     """What to write to the repository, kept in memory until all of it is known."""
 
-    def __init__(self, queue, kernel):
+    def __init__(self, queue, kernel, edits):
         self.queue = queue
         self.kernel = kernel
+        self.edits = edits      # path of a patch: what it does in the tree, as it was woven
         self.files = {}         # path: (bytes, executable), or None to remove
         self.changed = []
         self.notes = []
-        self.edits = {patch.path: edits for patch, edits in mails.edits_of(queue, kernel, False, series.load(queue))}
 
     def edit(self, patch, path):
         """What @patch does to @path in the tree, as it was woven, or None."""

@@ -171,8 +171,14 @@ def check_topic(entries, name, other, what):
         raise Failure(f"{what}, of the topic {other}: say in series that {name} needs it, or move the patch")
 
 
+def chosen(queue, entries=None):
+    """The names of the topics that @queue is to use, in their order. @entries: a loaded series."""
+    entries = entries or load(queue)
+    return with_needs(entries, queue.features or topics(entries))
+
+
 def select(queue, entries, kernel, control=False):
     """The patches for @kernel of the topics that @queue is to use, in order; with @control only the test-only ones."""
-    wanted = with_needs(entries, queue.features or topics(entries))
+    wanted = chosen(queue, entries)
     return [entry for entry in entries if kernel.name in entry.kernels and entry.topic.name in wanted
             and (entry.control or not control)]
