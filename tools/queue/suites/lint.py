@@ -276,19 +276,25 @@ class Lint:
         paths = [path for path, kind in touched.items() if kind != "D" and path.endswith((".c", ".h"))
                  and path.startswith((*commits.CODE, "include/"))]
 
+        # At once, because a start takes longer than a file. What it says of one alone is heard where it says anything.
+        said = self.doc_warnings(self.kernel.tree, *paths)
+        doubtful = {path for path in paths if any(path in line for line in said)}
+        if any(not any(path in line for path in paths) for line in said):
+            doubtful = set(paths)
+
         def new_warnings(path):
-            now = self.doc_warnings(self.kernel.tree, path)
+            now = self.doc_warnings(self.kernel.tree, path) if path in doubtful else []
             # A warning may name the line, which the patches move: numbers tell, for an edited file.
             old = self.doc_warnings(self.kernel.pristine, path) if now and touched[path] != "A" else []
             return now if len(now) > len(old) else []
 
         self.each("kernel-doc", sorted(paths), str, new_warnings)
 
-    def doc_warnings(self, root, path):
-        _, stdout, stderr = steps.attempt([sys.executable, "-B", self.tools / "scripts/kernel-doc", "-none", root / path],
-                                          cwd=root)
+    def doc_warnings(self, root, *paths):
+        _, stdout, stderr = steps.attempt([sys.executable, "-B", self.tools / "scripts/kernel-doc", "-none",
+                                           *(root / path for path in paths)], cwd=root)
         text = stdout + stderr
-        self.keep(f"kernel-doc {root / path}", text)
+        self.keep(f"kernel-doc of {len(paths)} in {root}, {paths[0]} first", text)
         return [line for line in text.splitlines() if re.search(r"\b(warning|error)\b", line, re.IGNORECASE)]
 
     # coccinelle

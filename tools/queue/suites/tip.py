@@ -30,8 +30,10 @@ def check(kernel, suites, results, sparse):
                 if "build" in suites:
                     results.add(kernel.name, "build", f"tip-{variant.name}-toggles-{toggles}", FAIL if problems else PASS,
                                 problems[0] if problems else "", time.monotonic() - start)
-                if toggles == "on" and sparse and built:
-                    output = sparse.run_sparse(variant, built, debian.sparse())
+                # Each source once: sparse says the same for every architecture that has it.
+                unseen = [target for target in built if target.replace(".o", ".c") not in seen and not (seen and target.endswith("/"))]
+                if toggles == "on" and sparse and unseen:
+                    output = sparse.run_sparse(variant, unseen, debian.sparse())
                     checked, said = lint.read_sparse(output)
                     seen |= checked
                     warnings |= said
@@ -51,8 +53,9 @@ def compile_tip(kernel, variant, toggles, paths, number=NUMBER):
     try:
         variant.configure(() if toggles == "on" else tuple(variant.toggles))
         targets = variant.targets(paths, ())
-        # Warnings appear only when an object is compiled, so delete the objects first; ccache repeats them.
-        for target in targets:
+        # Warnings appear only when an object is compiled, so delete the objects first; ccache repeats them. What
+        # does not depend on a toggle is the same with it off, and make knows.
+        for target in targets if toggles == "on" else ():
             place = variant.kbuild.obj / target
             for stale in place.rglob("*.o") if target.endswith("/") else [place]:
                 stale.unlink(missing_ok=True)

@@ -185,3 +185,11 @@ def test_drivers_that_no_configuration_has(tmp_path, monkeypatch):
         assert variant.builds("drivers/gpu/drm/drm.c")
     assert variant.force(["drivers/gpu/drm/drm.o", "drivers/gpu/drm/"]) == []
     assert variant.force(["drivers/gpu/drm/drm.o", "drivers/gpu/drm/omapdrm/omap_gem.o"]) == ["CONFIG_DRM_OMAP=m"]
+
+
+@pytest.mark.parametrize("value, found", [(None, "CC=ccache gcc"), ("1", "CC=gcc")])
+def test_without_ccache(tmp_path, monkeypatch, value, found):
+    monkeypatch.delenv("CCACHE_DISABLE", raising=False)
+    if value:
+        monkeypatch.setenv("CCACHE_DISABLE", value)
+    assert found in build.Kbuild(tmp_path).command

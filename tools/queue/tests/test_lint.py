@@ -62,3 +62,26 @@ def test_what_is_known_is_compared(judge):
 
 def test_what_sparse_never_saw(judge):
     assert judge([], short=True, checked=["drivers/a.c"])["sparse.drivers/b.c"] == FAIL
+
+
+@pytest.mark.parametrize("said, alone, bad", [
+    ([], {}, set()),
+    (["Warning: /t/drivers/a.c:3 no"], {"drivers/a.c": ["x"]}, {"drivers/a.c"}),
+    (["Traceback: error"], {"drivers/b.c": ["x"]}, {"drivers/b.c"}),       # of no file: each is asked
+    (["Warning: /t/drivers/old.c:9 known"], {"drivers/old.c": ["moved"]}, set()),
+])
+def test_kernel_doc_of_all_at_once(toy, tmp_path, monkeypatch, said, alone, bad):
+    monkeypatch.setattr(lint.config, "BUILD", tmp_path)
+    monkeypatch.setattr(lint.source, "tools_tree", lambda: tmp_path)
+    asked = []
+
+    def doc_warnings(self, root, *paths):
+        asked.append(paths)
+        if root == lint.PLANTED:
+            return ["planted"]
+        return said if len(paths) > 1 else alone.get(paths[0], []) if root == toy.old.tree else [f"{paths[0]} before"] * ("old" in paths[0])
+    monkeypatch.setattr(lint.Lint, "doc_warnings", doc_warnings)
+    results = Results()
+    lint.Lint(toy.old, results).kernel_doc({"drivers/a.c": "A", "drivers/b.c": "A", "drivers/old.c": "M", "drivers/gone.c": "D"})
+    assert {result.test.removeprefix("kernel-doc.") for result in results.all if result.verdict == FAIL} == bad
+    assert len(results.all) == 4 and (said or len(asked) == 2)
