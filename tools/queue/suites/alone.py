@@ -33,7 +33,8 @@ def topics(kernel):
 def check(kernel, results):
     git, _ = commits.checkout(kernel)
     variants = [commits.Variant(git.directory, kernel, arch) for arch in commits.CONFIGS]
-    for name in topics(kernel):
+    names = topics(kernel)
+    for name in names:
         done = stack(kernel, git, name)
         if not done.whole:
             results.add(kernel.name, "topics", f"{name}.applies", FAIL, done.refused())
@@ -46,7 +47,8 @@ def check(kernel, results):
                 # What compile_tip() compares with is the unpatched source, in the same place.
                 git("checkout", "--quiet", "--force", "--detach", done.tip)
                 variant.state = None
-                built, problems = tip.compile_tip(kernel, variant, toggles, touched, NUMBER)
+                # What is as it was in the topic before has warned there.
+                built, problems = tip.compile_tip(kernel, variant, toggles, touched, NUMBER, again=name == names[0])
                 if built and toggles == "on" and variant is variants[0]:
                     problems += unset(done.applied, variant)
                 compiled.update(built)

@@ -47,15 +47,17 @@ def check(kernel, suites, results, sparse):
         sparse.sparse_judge(touched, seen, warnings, short=True)
 
 
-def compile_tip(kernel, variant, toggles, paths, number=NUMBER):
-    """Compile what @paths mean for @variant; returns (its objects, problems: an error, or warnings)."""
+def compile_tip(kernel, variant, toggles, paths, number=NUMBER, again=True):
+    """Compile what @paths mean for @variant; returns (its objects, problems: an error, or warnings).
+
+    With @again also what is up to date, so that it warns again.
+    """
     variant.log(number).unlink(missing_ok=True)
     try:
         variant.configure(() if toggles == "on" else tuple(variant.toggles))
         targets = variant.targets(paths, ())
-        # Warnings appear only when an object is compiled, so delete the objects first; ccache repeats them. What
-        # does not depend on a toggle is the same with it off, and make knows.
-        for target in targets if toggles == "on" else ():
+        # What does not depend on a toggle is the same with it off, and make knows.
+        for target in targets if again and toggles == "on" else ():
             place = variant.kbuild.obj / target
             for stale in place.rglob("*.o") if target.endswith("/") else [place]:
                 stale.unlink(missing_ok=True)

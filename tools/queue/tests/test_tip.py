@@ -95,3 +95,15 @@ def test_what_sparse_says(tried):
     tried.state.sparse = "  CHECK   ../drivers/dma-buf/a.c\ndrivers/dma-buf/a.c:3:4: warning: address spaces\n"
     assert tried(("lint",)) == {}       # told to the Lint, and no toggle turned off for nothing
     assert tried.judged == [({"drivers/dma-buf/a.c"}, {("drivers/dma-buf/a.c", "warning: address spaces")})]
+
+
+@pytest.mark.parametrize("again, toggles, left", [(True, "on", False), (False, "on", True), (True, "off", True)])
+def test_what_is_up_to_date(toy, tmp_path, again, toggles, left):
+    built = tmp_path / "drivers/dma-buf/a.o"
+    built.parent.mkdir(parents=True)
+    built.touch()
+    variant = SimpleNamespace(log=lambda number: tmp_path / "log", configure=lambda off=(): None, toggles={}, name="v", arch="x",
+                              targets=lambda paths, included: ["drivers/dma-buf/"], make=lambda number, targets: set(),
+                              kbuild=SimpleNamespace(obj=tmp_path))
+    assert tip.compile_tip(toy.old, variant, toggles, [], again=again) == (["drivers/dma-buf/"], [])
+    assert built.exists() == left
