@@ -8,7 +8,7 @@ x86-64. So an integrator may take any selection, and the order of the topics in 
 import time
 from dataclasses import replace
 
-from base import config
+from base import config, steps
 from base.steps import Failure
 from lab import build
 from suites import commits, kselftest, tip
@@ -41,23 +41,32 @@ def check(kernel, results):
             continue
         touched = sorted({path for woven in done.applied for path in woven.edits})
         compiled = set()
-        for variant in variants:
-            for toggles in ("on", "off"):
-                start = time.monotonic()
-                # What compile_tip() compares with is the unpatched source, in the same place.
-                git("checkout", "--quiet", "--force", "--detach", done.tip)
-                variant.state = None
-                # What is as it was in the topic before has warned there.
-                built, problems = tip.compile_tip(kernel, variant, toggles, touched, NUMBER, again=name == names[0])
-                if built and toggles == "on" and variant is variants[0]:
+        for toggles in ("on", "off"):
+            # What a warning is compared with is the unpatched source, in the same place.
+            git("checkout", "--quiet", "--force", "--detach", done.tip)
+            for variant, (seconds, targets, *said) in zip(variants, compile_both(variants, toggles, touched, name == names[0])):
+                compiled.update(targets)
+                problems = tip.problems(kernel, variant, toggles, targets, *said)
+                if targets and toggles == "on" and variant is variants[0]:
                     problems += unset(done.applied, variant)
-                compiled.update(built)
                 results.add(kernel.name, "topics", f"{name}.{variant.name}-toggles-{toggles}", FAIL if problems else PASS,
-                            problems[0] if problems else "", time.monotonic() - start)
+                            problems[0] if problems else "", seconds)
         git("checkout", "--quiet", "--force", "--detach", done.tip)
         missed = commits.missed(touched, compiled, git.directory)
         results.add(kernel.name, "topics", f"{name}.all-compiled", FAIL if missed else PASS, " ".join(missed))
         selftests(kernel, name, touched, variants[0], results)
+
+
+def compile_both(variants, toggles, paths, again):
+    """[seconds, and what tip.compile_all() returns], of each of the @variants, at once: much of it waits for one process."""
+    def timed(variant):
+        start = time.monotonic()
+        variant.state = None
+        # What is as it was in the topic before has warned there.
+        done = tip.compile_all(variant, toggles, paths, NUMBER, again=again)
+        return time.monotonic() - start, *done
+
+    return steps.parallel(timed, variants)
 
 
 def unset(woven, variant):

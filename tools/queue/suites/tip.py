@@ -47,8 +47,14 @@ def check(kernel, suites, results, sparse):
         sparse.sparse_judge(touched, seen, warnings, short=True)
 
 
-def compile_tip(kernel, variant, toggles, paths, number=NUMBER, again=True):
-    """Compile what @paths mean for @variant; returns (its objects, problems: an error, or warnings).
+def compile_tip(kernel, variant, toggles, paths):
+    """Compile what @paths mean for @variant; returns (its objects, problems: an error, or warnings that are new)."""
+    targets, error, found = compile_all(variant, toggles, paths)
+    return targets, problems(kernel, variant, toggles, targets, error, found)
+
+
+def compile_all(variant, toggles, paths, number=NUMBER, again=True):
+    """Compile what @paths mean for @variant; returns (its objects, an error or "", its warnings).
 
     With @again also what is up to date, so that it warns again.
     """
@@ -61,12 +67,18 @@ def compile_tip(kernel, variant, toggles, paths, number=NUMBER, again=True):
             place = variant.kbuild.obj / target
             for stale in place.rglob("*.o") if target.endswith("/") else [place]:
                 stale.unlink(missing_ok=True)
-        found = variant.make(number, targets)
-        if found:
-            found -= unpatched(kernel, variant.arch, targets)
+        return targets, "", variant.make(number, targets)
     except Failure as failure:
-        return [], [str(failure).splitlines()[0]]
-    return targets, [f"{variant.name}, toggles {toggles}: {where}: {text}" for where, text in sorted(found)]
+        return [], str(failure).splitlines()[0], set()
+
+
+def problems(kernel, variant, toggles, targets, error, found):
+    """What of compile_all()'s results is wrong. May check out the unpatched source where commits.checkout() is."""
+    try:
+        found = found - unpatched(kernel, variant.arch, targets) if found else found
+    except Failure as failure:
+        error = str(failure).splitlines()[0]
+    return [error] * bool(error) + [f"{variant.name}, toggles {toggles}: {where}: {text}" for where, text in sorted(found)]
 
 
 def unpatched(kernel, arch, targets):

@@ -98,12 +98,12 @@ def test_what_sparse_says(tried):
 
 
 @pytest.mark.parametrize("again, toggles, left", [(True, "on", False), (False, "on", True), (True, "off", True)])
-def test_what_is_up_to_date(toy, tmp_path, again, toggles, left):
+def test_what_is_up_to_date(tmp_path, again, toggles, left):
     built = tmp_path / "drivers/dma-buf/a.o"
     built.parent.mkdir(parents=True)
     built.touch()
     variant = SimpleNamespace(log=lambda number: tmp_path / "log", configure=lambda off=(): None, toggles={}, name="v", arch="x",
                               targets=lambda paths, included: ["drivers/dma-buf/"], make=lambda number, targets: set(),
                               kbuild=SimpleNamespace(obj=tmp_path))
-    assert tip.compile_tip(toy.old, variant, toggles, [], again=again) == (["drivers/dma-buf/"], [])
+    assert tip.compile_all(variant, toggles, [], again=again) == (["drivers/dma-buf/"], "", set())
     assert built.exists() == left
