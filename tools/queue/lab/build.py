@@ -87,7 +87,7 @@ def environment():
         "CCACHE_NOHASHDIR": "1",
         # What it cannot tell without the preprocessor is compiled: that saves a fifth of the time of all the others.
         "CCACHE_DEPEND": "1",
-        # A compiler that gives memory back, to take it again, flushes translations each time: dear in a virtual machine.
+        # A compiler that gives memory back, to take it again, flushes translations each time: dear where these are emulated.
         "MALLOC_TOP_PAD_": 64 << 20, "MALLOC_TRIM_THRESHOLD_": 1 << 30,
         # The kernel's banner repeats, and so does everything that includes it.
         "KBUILD_BUILD_TIMESTAMP": date, "KBUILD_BUILD_USER": "queue",

@@ -33,8 +33,8 @@ def topics(kernel):
 def check(kernel, results):
     git, _ = commits.checkout(kernel)
     variants = [commits.Variant(git.directory, kernel, arch) for arch in commits.CONFIGS]
-    names = topics(kernel)
-    for name in names:
+    again = True        # nothing was compiled yet
+    for name in topics(kernel):
         done = stack(kernel, git, name)
         if not done.whole:
             results.add(kernel.name, "topics", f"{name}.applies", FAIL, done.refused())
@@ -44,13 +44,14 @@ def check(kernel, results):
         for toggles in ("on", "off"):
             # What a warning is compared with is the unpatched source, in the same place.
             git("checkout", "--quiet", "--force", "--detach", done.tip)
-            for variant, (seconds, targets, *said) in zip(variants, compile_both(variants, toggles, touched, name == names[0])):
+            for variant, (seconds, targets, *said) in zip(variants, compile_both(variants, toggles, touched, again)):
                 compiled.update(targets)
                 problems = tip.problems(kernel, variant, toggles, targets, *said)
                 if targets and toggles == "on" and variant is variants[0]:
                     problems += unset(done.applied, variant)
                 results.add(kernel.name, "topics", f"{name}.{variant.name}-toggles-{toggles}", FAIL if problems else PASS,
                             problems[0] if problems else "", seconds)
+        again = again and not compiled
         git("checkout", "--quiet", "--force", "--detach", done.tip)
         missed = commits.missed(touched, compiled, git.directory)
         results.add(kernel.name, "topics", f"{name}.all-compiled", FAIL if missed else PASS, " ".join(missed))

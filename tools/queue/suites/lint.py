@@ -29,7 +29,7 @@ IGNORED = {
     "ALLOC_WITH_SIZEOF": "it asks for kzalloc_obj(), which only the newest kernels have",
     "CAMELCASE": "the kernel's names of page flags",
     "UNKNOWN_COMMIT_ID": "commits are upstream's, which a tree made from Debian's source does not have",
-}
+}       # and OBSOLETE, see Lint.make_root()
 
 
 def main(kernels, which=""):
@@ -70,7 +70,7 @@ class Lint:
         self.results = results
         self.tools = source.tools_tree()
         self.log = config.BUILD / "log" / f"lint-{kernel.name}.log"
-        self.root = config.BUILD / "log" / f"checkpatch-{kernel.name}"
+        self.root = config.BUILD / "lint" / kernel.name
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_text("", encoding="utf-8")
 
@@ -137,7 +137,7 @@ class Lint:
     def make_root(self):
         """Make the kernel's tree as checkpatch sees it: without the script that it would start for each file of a patch.
 
-        That one reads MAINTAINERS, to say whether a file is obsolete, and takes half of the time.
+        That one reads MAINTAINERS, to say whether a file is obsolete, and takes more than half of the time.
         """
         shutil.rmtree(self.root, ignore_errors=True)
         (self.root / "scripts").mkdir(parents=True)
@@ -290,6 +290,8 @@ class Lint:
         paths = [path for path, kind in touched.items() if kind != "D" and path.endswith((".c", ".h"))
                  and path.startswith((*commits.CODE, "include/"))]
 
+        if not paths:
+            return
         # At once, because a start takes longer than a file. What it says of one alone is heard where it says anything.
         said = self.doc_warnings(self.kernel.tree, *paths)
         doubtful = {path for path in paths if any(path in line for line in said)}
@@ -305,11 +307,13 @@ class Lint:
         self.each("kernel-doc", sorted(paths), str, new_warnings)
 
     def doc_warnings(self, root, *paths):
-        _, stdout, stderr = steps.attempt([sys.executable, "-B", self.tools / "scripts/kernel-doc", "-none",
-                                           *(root / path for path in paths)], cwd=root)
+        status, stdout, stderr = steps.attempt([sys.executable, "-B", self.tools / "scripts/kernel-doc", "-none",
+                                                *(root / path for path in paths)], cwd=root)
         text = stdout + stderr
         self.keep(f"kernel-doc of {len(paths)} in {root}, {paths[0]} first", text)
-        return [line for line in text.splitlines() if re.search(r"\b(warning|error)\b", line, re.IGNORECASE)]
+        found = [line for line in text.splitlines() if re.search(r"\b(warning|error)\b", line, re.IGNORECASE)]
+        # It ends with 0 after a warning. What ends it otherwise leaves the files behind that one unread.
+        return found + [f"exit status {status}: {text.strip().splitlines()[-1] if text.strip() else ''}"] * bool(status)
 
     # coccinelle
 

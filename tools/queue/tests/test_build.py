@@ -193,7 +193,3 @@ def test_without_ccache(tmp_path, monkeypatch, value, found):
     if value:
         monkeypatch.setenv("CCACHE_DISABLE", value)
     assert found in build.Kbuild(tmp_path).command
-
-
-def test_a_compiler_keeps_its_memory():
-    assert build.environment()["MALLOC_TRIM_THRESHOLD_"] > build.environment()["MALLOC_TOP_PAD_"] > 0

@@ -85,3 +85,40 @@ def test_kernel_doc_of_all_at_once(toy, tmp_path, monkeypatch, said, alone, bad)
     lint.Lint(toy.old, results).kernel_doc({"drivers/a.c": "A", "drivers/b.c": "A", "drivers/old.c": "M", "drivers/gone.c": "D"})
     assert {result.test.removeprefix("kernel-doc.") for result in results.all if result.verdict == FAIL} == bad
     assert len(results.all) == 4 and (said or len(asked) == 2)
+
+
+def test_kernel_doc_that_crashes(toy, tmp_path, monkeypatch):
+    """What it did not come to, because of a file before, is looked at by itself."""
+    monkeypatch.setattr(lint.config, "BUILD", tmp_path)
+    monkeypatch.setattr(lint.source, "tools_tree", lambda: tmp_path)
+    monkeypatch.setattr(lint, "PLANTED", tmp_path)
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/kernel-doc").write_text(
+        "import sys\n"
+        "for path in sys.argv[2:]:\n"
+        "    text = open(path).read()\n"
+        "    {}[text] if text == 'crash' else print(f'Warning: {path}:1 no') if text == 'bad' else None\n")
+    (tmp_path / "kernel-doc.h").write_text("bad")
+    files = {"drivers/a.c": "fine", "drivers/b.c": "crash", "drivers/c.c": "bad", "drivers/d.c": "fine"}
+    for path, text in files.items():
+        (toy.old.tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (toy.old.tree / path).write_text(text)
+    results = Results()
+    lint.Lint(toy.old, results).kernel_doc(dict.fromkeys(files, "A"))
+    assert {result.test: result.verdict for result in results.all} == {
+        "kernel-doc.planted": PASS, "kernel-doc.drivers/a.c": PASS, "kernel-doc.drivers/b.c": FAIL,
+        "kernel-doc.drivers/c.c": FAIL, "kernel-doc.drivers/d.c": PASS}
+
+
+def test_the_tree_as_checkpatch_sees_it(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(lint.config, "BUILD", tmp_path)
+    monkeypatch.setattr(lint.source, "tools_tree", lambda: tmp_path)
+    for path in ("COPYING", "drivers/a.c", "scripts/get_maintainer.pl", "scripts/spdxcheck.py"):
+        (toy.old.tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (toy.old.tree / path).touch()
+    it = lint.Lint(toy.old, Results())
+    for _ in range(2):
+        it.make_root()
+        assert (it.root / "COPYING").exists() and (it.root / "drivers/a.c").exists()
+        assert [path.name for path in (it.root / "scripts").iterdir()] == ["spdxcheck.py"]
+    assert (toy.old.tree / "scripts/get_maintainer.pl").exists()

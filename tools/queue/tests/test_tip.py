@@ -47,15 +47,19 @@ def tried(toy, monkeypatch):
     monkeypatch.setattr(debian, "sparse", lambda: ["sparse"])
     monkeypatch.setattr(tip.commits.config, "queue", lambda: toy.queue)
     monkeypatch.setattr(commits, "CONFIGS", ("x86_64", "arm64"))
-    judged = []
-    lint = SimpleNamespace(run_sparse=lambda variant, targets, command: state.sparse, sparse_planted=lambda command: None,
+    judged, asked = [], []
+
+    def run_sparse(variant, targets, command):
+        asked.append((variant.name, targets))
+        return state.sparse
+    lint = SimpleNamespace(run_sparse=run_sparse, sparse_planted=lambda command: None,
                            sparse_judge=lambda touched, seen, warnings, short: judged.append((seen, warnings)))
 
     def run(suites=("build", "lint")):
         results = Results()
         tip.check(toy.old, suites, results, lint if "lint" in suites else None)
         return {result.test: (result.verdict, result.reason) for result in results.all}
-    run.state, run.judged = state, judged
+    run.state, run.judged, run.asked = state, judged, asked
     return run
 
 
@@ -95,6 +99,19 @@ def test_what_sparse_says(tried):
     tried.state.sparse = "  CHECK   ../drivers/dma-buf/a.c\ndrivers/dma-buf/a.c:3:4: warning: address spaces\n"
     assert tried(("lint",)) == {}       # told to the Lint, and no toggle turned off for nothing
     assert tried.judged == [({"drivers/dma-buf/a.c"}, {("drivers/dma-buf/a.c", "warning: address spaces")})]
+
+
+@pytest.mark.parametrize("checked, second", [
+    ("ab", None),
+    ("a", ["drivers/x/b.o"]),
+    ("", ["drivers/dma-buf/", "drivers/dma-buf/a.o", "drivers/x/b.o"]),
+])
+def test_sparse_looks_at_each_source_once(tried, checked, second):
+    tried.state.targets = ["drivers/dma-buf/", "drivers/dma-buf/a.o", "drivers/x/b.o"]
+    paths = {"a": "drivers/dma-buf/a.c", "b": "drivers/x/b.c"}
+    tried.state.sparse = "".join(f"  CHECK   ../{paths[name]}\n" for name in checked)
+    tried(("lint",))
+    assert tried.asked == [("x86_64", tried.state.targets)] + ([("arm64", second)] if second else [])
 
 
 @pytest.mark.parametrize("again, toggles, left", [(True, "on", False), (False, "on", True), (True, "off", True)])
