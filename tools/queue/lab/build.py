@@ -148,7 +148,7 @@ class Kbuild:
         self.obj = Path(obj) if obj else self.tree / ".obj"
         self.log = log or config.BUILD / "log" / f"build-{self.tree.parent.name}-{self.tree.name}.log"
         self.env = {**environment(), **(env or {})}
-        # Where nothing is compiled twice, as in CI, ccache takes a quarter of the time and gives nothing.
+        # Where hardly anything is compiled twice, as in CI, ccache takes time and gives nothing.
         launcher = "" if os.environ.get("CCACHE_DISABLE") else "ccache "
         self.command = ["make", "-C", self.tree, f"O={self.obj}", f"-j{os.cpu_count() or 1}",
                         f"ARCH={arch}", f"CROSS_COMPILE={cross}", f"CC={launcher}{compiler or f'{cross}gcc'}", f"LOCALVERSION={suffix}"]

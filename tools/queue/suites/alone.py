@@ -44,9 +44,9 @@ def check(kernel, results):
         for toggles in ("on", "off"):
             # What a warning is compared with is the unpatched source, in the same place.
             git("checkout", "--quiet", "--force", "--detach", done.tip)
-            for variant, (seconds, targets, *said) in zip(variants, compile_both(variants, toggles, touched, again)):
+            for variant, (seconds, *said) in zip(variants, compile_both(variants, toggles, touched, again)):
+                targets, problems = tip.judged(kernel, variant, toggles, *said)
                 compiled.update(targets)
-                problems = tip.problems(kernel, variant, toggles, targets, *said)
                 if targets and toggles == "on" and variant is variants[0]:
                     problems += unset(done.applied, variant)
                 results.add(kernel.name, "topics", f"{name}.{variant.name}-toggles-{toggles}", FAIL if problems else PASS,

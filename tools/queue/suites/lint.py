@@ -245,7 +245,7 @@ class Lint:
             variant = commits.Variant(git.directory, self.kernel, arch)
             variant.kbuild.log = variant.log(9001)
             variant.configure()
-            # Each source once: sparse says the same for every architecture that has it.
+            # Each source once, for the first architecture that has it: few have lines that differ.
             targets = [f"{path[:-1]}o" for path in sources if path not in seen and
                        (git.directory / path).exists() and variant.builds(path)]
             if not targets:

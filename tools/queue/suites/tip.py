@@ -49,8 +49,7 @@ def check(kernel, suites, results, sparse):
 
 def compile_tip(kernel, variant, toggles, paths):
     """Compile what @paths mean for @variant; returns (its objects, problems: an error, or warnings that are new)."""
-    targets, error, found = compile_all(variant, toggles, paths)
-    return targets, problems(kernel, variant, toggles, targets, error, found)
+    return judged(kernel, variant, toggles, *compile_all(variant, toggles, paths))
 
 
 def compile_all(variant, toggles, paths, number=NUMBER, again=True):
@@ -73,13 +72,13 @@ def compile_all(variant, toggles, paths, number=NUMBER, again=True):
         return [], str(failure).splitlines()[0], set()
 
 
-def problems(kernel, variant, toggles, targets, error, found):
-    """What of compile_all()'s results is wrong. May check out the unpatched source where commits.checkout() is."""
+def judged(kernel, variant, toggles, targets, error, found):
+    """(objects, problems) of what compile_all() returned. May check out the unpatched source where commits.checkout() is."""
     try:
         found = found - unpatched(kernel, variant.arch, targets) if found else found
     except Failure as failure:
-        error = str(failure).splitlines()[0]
-    return [error] * bool(error) + [f"{variant.name}, toggles {toggles}: {where}: {text}" for where, text in sorted(found)]
+        targets, error, found = [], str(failure).splitlines()[0], set()
+    return targets, [error] * bool(error) + [f"{variant.name}, toggles {toggles}: {where}: {text}" for where, text in sorted(found)]
 
 
 def unpatched(kernel, arch, targets):

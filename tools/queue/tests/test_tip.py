@@ -124,3 +124,13 @@ def test_what_is_up_to_date(tmp_path, again, toggles, left):
                               kbuild=SimpleNamespace(obj=tmp_path))
     assert tip.compile_all(variant, toggles, [], again=again) == (["drivers/dma-buf/"], "", set())
     assert built.exists() == left
+
+
+def test_an_unpatched_source_that_does_not_compile(toy, monkeypatch):
+    """There is nothing to compare warnings with."""
+    def unpatched(kernel, arch, targets):
+        raise Failure("x86_64: no base\nmore")
+    monkeypatch.setattr(tip, "unpatched", unpatched)
+    variant = SimpleNamespace(name="v", arch="x86_64")
+    assert tip.judged(toy.old, variant, "on", ["a.o"], "", {("a.c", "warning: w")}) == ([], ["x86_64: no base"])
+    assert tip.judged(toy.old, variant, "on", ["a.o"], "", set()) == (["a.o"], [])
