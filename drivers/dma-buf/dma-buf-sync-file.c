@@ -3,8 +3,8 @@
  * DMA_BUF_IOCTL_EXPORT_SYNC_FILE and DMA_BUF_IOCTL_IMPORT_SYNC_FILE, for a
  * reservation object that has one exclusive fence and a list of shared ones.
  *
- * The one rule: an import adds, it never takes away. See "Why an import cannot
- * leak memory" below before you change anything here.
+ * The one rule: an import takes away only what an import brought. See "What an
+ * import keeps" below before you change anything here.
  */
 
 #include <linux/dma-buf.h>
@@ -13,7 +13,9 @@
 #include <linux/dma-resv.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
+#include <linux/kernel.h>
 #include <linux/lockdep.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/sync_file.h>
 #include <linux/uaccess.h>
@@ -25,39 +27,37 @@
 /**
  * DOC: sync_file export and import
  *
- * Implicit synchronisation hangs the fences of all work on a buffer into the
- * reservation object of the buffer: the last writer into the exclusive slot,
- * readers into the list of shared fences. Explicit APIs pass fences around
+ * Implicit synchronisation keeps the fences of all work on a buffer in the
+ * reservation object of the buffer: the last writer in the exclusive slot,
+ * readers in the list of shared fences. Explicit APIs pass fences around
  * themselves, as &sync_file. Two ioctls on the file descriptor of a dma-buf
  * carry fences from the one world to the other, see
  * &struct dma_buf_export_sync_file and &struct dma_buf_import_sync_file.
  *
  * An export is a snapshot: it holds the fences that were pending when it was
- * taken, taken out of whatever containers they were in. Fences that come later do
- * not enter it, and neither do the containers in which an import stores fences,
- * nor fences that are the end of no work (%DMA_FENCE_FLAG_BOOKKEEPING_BIT).
+ * taken, out of their containers; some that had just signaled may be among them.
+ * Fences that come later do not enter it, nor do fences that no work ends with
+ * (%DMA_FENCE_FLAG_BOOKKEEPING_BIT).
  *
- * An import changes the reservation object as follows. "Pending fences" are
- * those not signaled, out of their containers, of each context the latest:
+ * An import takes the pending fences of the sync_file out of their containers,
+ * too, and adds them to the reservation object:
  *
- * ====== ======================================= ===============================
- * access exclusive slot                          shared list
- * ====== ======================================= ===============================
- * READ   unchanged                               adds one array: the pending
- *                                                fences of the exclusive slot,
- *                                                of earlier imports, and the new
- * WRITE  an array of the pending fences that it  the same array
- *        had and the new
- * ====== ======================================= ===============================
+ * ====== =============================== =======================================
+ * access exclusive slot                  shared list
+ * ====== =============================== =======================================
+ * READ   unchanged                       each fence bare, in one slot
+ * WRITE  the only pending fence, or an   unchanged
+ *        array: first the driver's, then
+ *        those of imports
+ * ====== =============================== =======================================
  *
- * The array of the previous import is replaced by the new one, which contains
- * what is pending of it, so that a buffer has one such array however often a
- * client imports. All other shared fences stay where they are, for drivers find
- * their own fences there.
+ * The reservation object remembers which of its fences were imported
+ * (&dma_resv_list.imported, &dma_resv.excl_imported). One that was gives way to a
+ * later one of its context; what drivers put there stays until it has signaled.
  */
 
 /**
- * DOC: Why an import cannot leak memory
+ * DOC: What an import keeps
  *
  * When a driver moves a buffer, or clears the memory that it is going to be in,
  * by means of the device, it puts the fence of that work into the exclusive slot
@@ -67,57 +67,42 @@
  * processes, page tables, keys. All that keeps a client from reading it is that
  * its work, and its CPU, wait for the fence. So the question to ask of every
  * change to this file is: could anybody who had to wait for such a fence before
- * an import not have to wait for it afterwards?
+ * an import not have to wait for it afterwards? It rests on these, each with the
+ * case of the KUnit suite dma_buf_sync_file that fails where it does not hold:
  *
- * 1. Who waits for the exclusive slot finds there what was pending in it before:
- *    an import to read does not touch the slot, an import to write replaces it by
- *    an array that contains it.
- * 2. Who waits for the exclusive slot and all shared fences finds the first
- *    because of 1, and every pending shared fence either in its place or, if it
- *    was the array of an earlier import, in the array that replaced it.
- * 3. Who waits for all shared fences and, finding any, skips the exclusive slot
- *    finds among the shared ones an array that contains all that is pending in
- *    the exclusive slot. That is why an import to write adds a shared fence as
- *    well. The core, nouveau and msm had such places, for shared fences were
- *    counted on to signal after the exclusive one; code outside this tree may
- *    still have them.
- * 4. Who looks without a lock sees the slots before or after an import: they
- *    change in one section of the sequence count. Nothing that can fail comes
- *    after the first change, so there is no state in between to be left in.
- * 5. A fence is left out only if it has signaled, or if one of the same context
- *    with a later number takes part: a driver that numbers fences of one context
- *    promises that they signal in that order. The array has a context of its
- *    own, so neither dma_resv_add_shared_fence() nor any other code that keeps
- *    the latest of a context mixes it up with another fence, nor can an import
- *    displace a driver's fence that way.
+ * 1. A pending fence that a driver put into the exclusive slot is still in it,
+ *    alone or in its array (import_write_into_every_mix), also if an imported one
+ *    is of its context and later (later_import_keeps_drivers_fence) and if the
+ *    driver had put it there in a container of its own
+ *    (drivers_container_is_kept).
+ * 2. A pending shared fence that a driver put there is still in its slot
+ *    (import_read_into_every_mix, later_import_keeps_drivers_fence,
+ *    nothing_that_is_pending_moves), also when the list is rebuilt to grow
+ *    (rebuilt_list_knows_whose_fences_it_has). So readers that hold no lock and
+ *    check no sequence count do not pass over it (copies_have_the_drivers_fence).
+ * 3. An import to read leaves the exclusive slot alone and one to write the
+ *    shared list (each_import_has_its_place). A waiter that skips the exclusive
+ *    fence because there are shared ones is therefore wrong; the core, nouveau
+ *    and msm had such places and were fixed, scripts/coccinelle has a rule.
+ * 4. A driver that adds a shared fence after an import displaces what it would
+ *    have displaced without: a signaled fence, or an earlier one of its context
+ *    (drivers_fence_of_imported_context).
+ * 5. What can fail comes before the first change
+ *    (failed_import_changes_nothing).
  *
- * An import can make others wait longer, never shorter. A client that may import
- * has the buffer and could submit work to it that takes as long.
- *
- * What an import cannot mend is a driver that does not wait for the exclusive
- * slot at all or overwrites it without having waited, and that loses fences of
- * the kernel in the same way with no import ever made: panfrost waits for the
- * exclusive fence and then replaces it, and drops the shared ones; virtio-gpu and
- * vc4 replace it without a wait; i915 does with EXEC_OBJECT_ASYNC and
- * EXEC_OBJECT_WRITE, msm and etnaviv with their NO_IMPLICIT flag, lima with
- * LIMA_SUBMIT_FLAG_EXPLICIT_FENCE; vgem looks before it takes the lock;
- * videobuf2 looks at no fences.
- *
- * And there are those who do not wait but look, for fences of their own driver
- * that stand in the slots bare: DRM_IOCTL_I915_GEM_BUSY does not see a request
- * that an import put into an array (DRM_IOCTL_I915_GEM_WAIT does), and radeon
- * waits for such a fence as for one of another device, without its detection of
- * hangs.
+ * That is what the reservation object holds. What a driver makes of it is up to
+ * the driver.
  */
 
-/*
- * Marks the arrays that an import makes, so that the next one finds those in the
- * list of shared fences. The flags from here on belong to whoever makes the
- * fence; dma_fence_array does for its arrays, and uses none.
- */
-#define IMPORTED_BIT DMA_FENCE_FLAG_USER_BITS
+/* An array of this file: leaves only, all of them for export. It may be shared. */
+#define FLAT_BIT DMA_FENCE_FLAG_USER_BITS
 
-/* What only makes a driver give the buffer up is none of a client's business. */
+static bool is_bookkeeping(const struct dma_fence *fence)
+{
+	return test_bit(DMA_FENCE_FLAG_BOOKKEEPING_BIT, &fence->flags);
+}
+
+/* A client must not see fences that only make a driver give up the buffer. */
 static void leaves_drop_bookkeeping(struct dma_fence_leaves *leaves)
 {
 	unsigned int i, count = 0;
@@ -125,12 +110,20 @@ static void leaves_drop_bookkeeping(struct dma_fence_leaves *leaves)
 	for (i = 0; i < leaves->count; i++) {
 		struct dma_fence *fence = leaves->fences[i];
 
-		if (test_bit(DMA_FENCE_FLAG_BOOKKEEPING_BIT, &fence->flags))
+		if (is_bookkeeping(fence))
 			dma_fence_put(fence);
 		else
 			leaves->fences[count++] = fence;
 	}
 	leaves->count = count;
+}
+
+/* Whether an export may hand out @fence as it is. */
+static bool is_exportable(struct dma_fence *fence)
+{
+	if (dma_fence_is_array(fence))
+		return test_bit(FLAT_BIT, &fence->flags);
+	return !to_dma_fence_chain(fence) && !is_bookkeeping(fence);
 }
 
 /**
@@ -140,9 +133,9 @@ static void leaves_drop_bookkeeping(struct dma_fence_leaves *leaves)
  *	waits for writers
  *
  * Context: Process context, may sleep.
- * Return: the only pending fence, or a flat array of all of them, or a signaled
- * fence if there are none, with a reference for the caller; ERR_PTR(-ENOMEM) if
- * memory ran out.
+ * Return: the only pending fence, or an array of all of them without containers
+ * in it, or a signaled fence if there are none, with a reference for the caller;
+ * ERR_PTR(-ENOMEM) if memory ran out.
  */
 struct dma_fence *dma_resv_snapshot(struct dma_resv *resv, bool write)
 {
@@ -156,6 +149,8 @@ struct dma_fence *dma_resv_snapshot(struct dma_resv *resv, bool write)
 		leaves.max = leaves.count;
 	} else {
 		fence = dma_resv_get_excl_rcu(resv);
+		if (fence && is_exportable(fence) && !dma_fence_is_signaled(fence))
+			return fence;
 		if (fence) {
 			ret = dma_fence_leaves_add(&leaves, fence);
 			dma_fence_put(fence);
@@ -174,192 +169,232 @@ struct dma_fence *dma_resv_snapshot(struct dma_resv *resv, bool write)
 }
 EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_resv_snapshot);
 
-static int leaves_add_all(struct dma_fence_leaves *leaves,
-			  const struct dma_fence_leaves *others)
+/*
+ * Whether @fence may take the place of @old, if both were imported. Fences of
+ * context 0 are ordered with nothing.
+ */
+static bool replaces(struct dma_fence *fence, struct dma_fence *old)
 {
-	unsigned int i;
-	int ret = 0;
-
-	for (i = 0; !ret && i < others->count; i++)
-		ret = dma_fence_leaves_add(leaves, others->fences[i]);
-	return ret;
-}
-
-static bool leaves_equal(const struct dma_fence_leaves *a,
-			 const struct dma_fence_leaves *b)
-{
-	return a->count == b->count &&
-	       !memcmp(a->fences, b->fences, a->count * sizeof(*a->fences));
-}
-
-static struct dma_fence *resv_shared(struct dma_resv *resv, unsigned int i)
-{
-	return rcu_dereference_protected(dma_resv_get_list(resv)->shared[i],
-					 dma_resv_held(resv));
-}
-
-static unsigned int resv_shared_count(struct dma_resv *resv)
-{
-	struct dma_resv_list *list = dma_resv_get_list(resv);
-
-	return list ? list->shared_count : 0;
-}
-
-static bool is_imported(struct dma_fence *fence)
-{
-	return dma_fence_is_array(fence) &&
-	       test_bit(IMPORTED_BIT, &fence->flags);
-}
-
-/* Adds the pending fences of earlier imports. */
-static int leaves_add_imported(struct dma_fence_leaves *leaves,
-			       struct dma_resv *resv)
-{
-	unsigned int i, count = resv_shared_count(resv);
-	int ret = 0;
-
-	for (i = 0; !ret && i < count; i++)
-		if (is_imported(resv_shared(resv, i)))
-			ret = dma_fence_leaves_add(leaves, resv_shared(resv, i));
-	return ret ?: dma_fence_leaves_flatten(leaves);
+	return fence->context == old->context && fence->context &&
+	       fence->ops == old->ops && dma_fence_is_later(fence, old);
 }
 
 /*
- * Marks an array that was just made; a fence that is alone in its set is another's.
+ * Puts @fence into the list, which has room. Only the first @count slots are
+ * looked at. Nothing that is pending moves, for there are readers without the
+ * lock that check no sequence count.
+ */
+static void import_shared(struct dma_resv *resv, struct dma_resv_list *list,
+			  struct dma_fence *fence, unsigned int count)
+{
+	unsigned int i, slot = list->shared_count;
+	struct dma_fence *old = NULL;
+
+	for (i = 0; i < count; i++) {
+		struct dma_fence *f = rcu_dereference_protected(list->shared[i],
+								dma_resv_held(resv));
+
+		if (f == fence)
+			return;
+		if (list->imported[i] && replaces(fence, f)) {
+			old = f;
+			slot = i;
+			break;
+		}
+		if (!old && test_bit(DMA_FENCE_FLAG_SIGNALED_BIT, &f->flags)) {
+			old = f;
+			slot = i;
+		}
+	}
+
+	write_seqcount_begin(&resv->seq);
+	list->imported[slot] = true;
+	rcu_assign_pointer(list->shared[slot], dma_fence_get(fence));
+	if (!old) {
+		/* fence update must be visible before we extend the shared_count */
+		smp_wmb();
+		list->shared_count = slot + 1;
+	}
+	write_seqcount_end(&resv->seq);
+	dma_fence_put(old);
+}
+
+/*
+ * Makes room for @num fences. import_shared() does not ask drivers whether a fence
+ * has signaled, so they are asked here before the list grows.
+ */
+static int import_reserve(struct dma_resv *resv, unsigned int num)
+{
+	struct dma_resv_list *list = dma_resv_get_list(resv);
+	unsigned int i, count = list ? list->shared_count : 0, free = 0;
+	struct dma_fence *fence;
+
+	for (i = 0; i < count && count + num > list->shared_max; i++) {
+		fence = rcu_dereference_protected(list->shared[i],
+						  dma_resv_held(resv));
+		free += dma_fence_is_signaled(fence);
+	}
+	return free < num ? dma_resv_reserve_shared(resv, num) : 0;
+}
+
+static int import_read(struct dma_resv *resv, struct dma_fence **fences,
+		       unsigned int num)
+{
+	struct dma_resv_list *list;
+	unsigned int i, count;
+	int ret;
+
+	ret = import_reserve(resv, num);
+	if (ret)
+		return ret;
+
+	list = dma_resv_get_list(resv);
+	count = list->shared_count;
+	for (i = 0; i < num; i++) {
+		import_shared(resv, list, fences[i], count);
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Which of @fences is @old, or may take its place; @num if none. */
+static unsigned int find_successor(struct dma_fence *old, bool imported,
+				   struct dma_fence **fences, unsigned int num)
+{
+	unsigned int i;
+
+	for (i = 0; i < num; i++)
+		if (fences[i] == old || (imported && replaces(fences[i], old)))
+			break;
+	return i;
+}
+
+/* Takes over the reference to @excl. */
+static void import_excl(struct dma_resv *resv, struct dma_fence *excl,
+			unsigned int imported)
+{
+	struct dma_fence *old = dma_resv_get_excl(resv);
+
+	write_seqcount_begin(&resv->seq);
+	rcu_assign_pointer(resv->fence_excl, excl);
+	resv->excl_imported = imported;
+	write_seqcount_end(&resv->seq);
+	dma_fence_put(old);
+}
+
+/*
+ * An array that follows another one of ours contains what is pending of it, so it
+ * is the later fence of the same context. Drivers may copy it into the list of
+ * shared fences (amdgpu does), where it displaces the one before.
  *
  * Drivers that gather the fences of a buffer in an array of their own (amdgpu
  * does) take the lock of ours under the lock of theirs, so ours has a class of
- * its own. It never contains an array, so this is as deep as it goes.
+ * its own. It contains no array, so this is as deep as it goes.
  */
-static void mark_imported(struct dma_fence *fence)
+static struct dma_fence *import_array(struct dma_fence_leaves *leaves,
+				      struct dma_fence *before, bool exportable)
 {
+	u64 context = before ? before->context : dma_fence_context_alloc(1);
 	static struct lock_class_key key;
+	struct dma_fence_array *array;
 
-	if (!dma_fence_is_array(fence))
-		return;
-	lockdep_set_class(fence->lock, &key);
-	__set_bit(IMPORTED_BIT, &fence->flags);
+	array = dma_fence_array_create(leaves->count, leaves->fences, context,
+				       before ? before->seqno + 1 : 1, false);
+	if (!array) {
+		dma_fence_leaves_fini(leaves);
+		return NULL;
+	}
+	lockdep_set_class(array->base.lock, &key);
+	if (exportable)
+		__set_bit(FLAT_BIT, &array->base.flags);
+	return &array->base;
 }
 
 /*
- * The slot for the array: the one of the import before, the one of a fence that
- * has signaled, or a new one at the end.
+ * Puts @fences beside the @num_old fences of the exclusive slot, of which the
+ * first @drivers are a driver's. May change the order of @fences.
  */
-static unsigned int import_slot(struct dma_resv *resv)
+static int import_beside(struct dma_resv *resv, struct dma_fence **old,
+			 unsigned int num_old, unsigned int drivers,
+			 struct dma_fence **fences, unsigned int num)
 {
-	unsigned int i, slot, count = resv_shared_count(resv);
+	struct dma_fence *excl = dma_resv_get_excl(resv);
+	struct dma_fence_leaves all = { .max = num_old + num };
+	bool ours = excl && dma_fence_is_array(excl) && resv->excl_imported;
+	unsigned int i, j, imported = 0;
+	bool exportable = true;
 
-	for (i = 0, slot = count; i < count; i++) {
-		if (is_imported(resv_shared(resv, i)))
-			return i;
-		if (slot == count && dma_fence_is_signaled(resv_shared(resv, i)))
-			slot = i;
-	}
-	return slot;
-}
+	all.fences = kmalloc_array(all.max, sizeof(*all.fences),
+				   GFP_KERNEL | __GFP_NOWARN);
+	if (!all.fences)
+		return -ENOMEM;
 
-/* Makes the change. Takes over the references to @excl, if any, and @shared. */
-static void import_commit(struct dma_resv *resv, struct dma_fence *excl,
-			  struct dma_fence *shared)
-{
-	struct dma_resv_list *list = dma_resv_get_list(resv);
-	struct dma_fence *old_excl = NULL, *old_shared = NULL;
-	unsigned int i, end, slot = import_slot(resv);
-	unsigned int count = list->shared_count;
-
-	if (slot < count)
-		old_shared = resv_shared(resv, slot);
-
-	write_seqcount_begin(&resv->seq);
-	if (excl) {
-		old_excl = dma_resv_get_excl(resv);
-		rcu_assign_pointer(resv->fence_excl, excl);
-	}
-	rcu_assign_pointer(list->shared[slot], shared);
-	if (slot == count) {
-		/* fence update must be visible before we extend the shared_count */
-		smp_wmb();
-		count++;
-	}
-
-	/*
-	 * Drivers that copy the exclusive fence into the list (amdgpu does) leave
-	 * more than one array of ours there. Those behind the first go behind the
-	 * end.
-	 */
-	for (i = slot + 1, end = count; i < end; ) {
-		struct dma_fence *fence = resv_shared(resv, i);
-
-		if (is_imported(fence)) {
-			end--;
-			RCU_INIT_POINTER(list->shared[i], resv_shared(resv, end));
-			RCU_INIT_POINTER(list->shared[end], fence);
-		} else {
-			i++;
+	for (i = 0; i < num_old; i++) {
+		if (dma_fence_is_signaled(old[i]))
+			continue;
+		j = find_successor(old[i], i >= drivers, fences, num);
+		if (j < num) {
+			if (fences[j] != old[i])
+				continue;
+			/* It is there already. */
+			swap(fences[j], fences[--num]);
 		}
+		exportable &= !is_bookkeeping(old[i]);
+		imported += i >= drivers;
+		all.fences[all.count++] = dma_fence_get(old[i]);
+		cond_resched();
 	}
-	list->shared_count = end;
-	write_seqcount_end(&resv->seq);
+	if (!num) {
+		dma_fence_leaves_fini(&all);
+		return 0;
+	}
+	for (i = 0; i < num; i++)
+		all.fences[all.count++] = dma_fence_get(fences[i]);
 
-	while (count > end)
-		dma_fence_put(resv_shared(resv, --count));
-	dma_fence_put(old_excl);
-	dma_fence_put(old_shared);
+	if (all.count == 1) {
+		excl = dma_fence_leaves_to_fence(&all);
+	} else {
+		excl = import_array(&all, ours ? excl : NULL, exportable);
+		if (!excl)
+			return -ENOMEM;
+	}
+	import_excl(resv, excl, imported + num);
+	return 0;
 }
 
-static int import_locked(struct dma_resv *resv,
-			 const struct dma_fence_leaves *imported, bool write)
+/* May change the order of @fences. */
+static int import_write(struct dma_resv *resv, struct dma_fence **fences,
+			unsigned int num)
 {
-	struct dma_fence *old_excl = dma_resv_get_excl(resv);
-	struct dma_fence_leaves exclusive = {}, all = {};
-	struct dma_fence *excl = NULL, *shared = NULL;
+	struct dma_fence *excl = dma_resv_get_excl(resv);
+	unsigned int imported = resv->excl_imported;
+	struct dma_fence_leaves unfolded = {};
+	struct dma_fence_array *array;
 	int ret;
 
-	/* What the exclusive slot holds after an import to write. */
-	ret = leaves_add_all(&exclusive, imported);
-	if (!ret && old_excl)
-		ret = dma_fence_leaves_add(&exclusive, old_excl);
+	if (!excl || !dma_fence_is_container(excl)) {
+		/* One follows another: the common case allocates nothing. */
+		if (num == 1 && (!excl || dma_fence_is_signaled(excl) ||
+				 !find_successor(excl, imported, fences, 1))) {
+			if (excl != fences[0])
+				import_excl(resv, dma_fence_get(fences[0]), 1);
+			return 0;
+		}
+		return import_beside(resv, &excl, !!excl, !imported, fences, num);
+	}
+
+	array = to_dma_fence_array(excl);
+	if (array && imported)
+		return import_beside(resv, array->fences, array->num_fences,
+				     array->num_fences - imported, fences, num);
+
+	ret = dma_fence_leaves_add(&unfolded, excl);
 	if (!ret)
-		ret = dma_fence_leaves_flatten(&exclusive);
-	if (ret || !exclusive.count)
-		goto out;
-
-	ret = leaves_add_all(&all, &exclusive);
+		ret = dma_fence_leaves_flatten(&unfolded);
 	if (!ret)
-		ret = leaves_add_imported(&all, resv);
-	/* All may have signaled meanwhile. */
-	if (ret || !all.count)
-		goto out;
-
-	/* Changes the room in the list, not what is in it. */
-	if (import_slot(resv) == resv_shared_count(resv)) {
-		ret = dma_resv_reserve_shared(resv, 1);
-		if (ret)
-			goto out;
-	}
-
-	ret = -ENOMEM;
-	if (write && (exclusive.count == 1 || !leaves_equal(&exclusive, &all))) {
-		excl = dma_fence_leaves_to_fence(&exclusive);
-		if (!excl)
-			goto out;
-		mark_imported(excl);
-	}
-	shared = dma_fence_leaves_to_array(&all);
-	if (!shared) {
-		dma_fence_put(excl);
-		goto out;
-	}
-	mark_imported(shared);
-	if (write && !excl)
-		excl = dma_fence_get(shared);
-
-	/* Nothing fails from here on. */
-	import_commit(resv, excl, shared);
-	ret = 0;
-out:
-	dma_fence_leaves_fini(&exclusive);
-	dma_fence_leaves_fini(&all);
+		ret = import_beside(resv, unfolded.fences, unfolded.count,
+				    unfolded.count, fences, num);
+	dma_fence_leaves_fini(&unfolded);
 	return ret;
 }
 
@@ -369,29 +404,59 @@ out:
  * @fence: the fence, may be a container; one that has signaled changes nothing
  * @write: accesses of both kinds will wait for it, otherwise writes will
  *
- * All that had to be waited for before still has to be, see "Why an import
- * cannot leak memory".
+ * What drivers put there stays, see "What an import keeps".
  *
  * Context: Process context, takes the lock of @resv, may sleep.
  * Return: 0, or -ENOMEM with all fences as they were.
  */
 int dma_resv_import(struct dma_resv *resv, struct dma_fence *fence, bool write)
 {
-	struct dma_fence_leaves imported = {};
+	struct dma_fence_leaves leaves = {};
+	struct dma_fence **fences = &fence;
+	unsigned int num = 1;
 	int ret;
 
-	ret = dma_fence_leaves_add(&imported, fence);
-	if (!ret)
-		ret = dma_fence_leaves_flatten(&imported);
-	if (!ret && imported.count) {
-		dma_resv_lock(resv, NULL);
-		ret = import_locked(resv, &imported, write);
-		dma_resv_unlock(resv);
+	if (dma_fence_is_container(fence)) {
+		ret = dma_fence_leaves_add(&leaves, fence);
+		if (!ret)
+			ret = dma_fence_leaves_flatten(&leaves);
+		if (ret || !leaves.count)
+			goto out;
+		fences = leaves.fences;
+		num = leaves.count;
+	} else if (dma_fence_is_signaled(fence)) {
+		return 0;
 	}
-	dma_fence_leaves_fini(&imported);
+
+	dma_resv_lock(resv, NULL);
+	if (write)
+		ret = import_write(resv, fences, num);
+	else
+		ret = import_read(resv, fences, num);
+	dma_resv_unlock(resv);
+out:
+	dma_fence_leaves_fini(&leaves);
 	return ret;
 }
 EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_resv_import);
+
+/**
+ * dma_buf_snapshot - all fences that an access has to wait for, as one fence
+ * @dmabuf: the buffer
+ * @flags: DMA_BUF_SYNC_READ for an access that waits for writers, with
+ *	DMA_BUF_SYNC_WRITE for one that waits for readers, too
+ *
+ * Where the exporter keeps writers among the shared fences a read waits for all.
+ *
+ * Context: Process context, may sleep.
+ * Return: as dma_resv_snapshot().
+ */
+struct dma_fence *dma_buf_snapshot(struct dma_buf *dmabuf, u32 flags)
+{
+	return dma_resv_snapshot(dmabuf->resv, flags & DMA_BUF_SYNC_WRITE ||
+					       dmabuf->ops->shared_fences_write);
+}
+EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_buf_snapshot);
 
 static bool flags_valid(u32 flags)
 {
@@ -427,7 +492,7 @@ long dma_buf_export_sync_file(struct dma_buf *dmabuf, void __user *user_data)
 	if (fd < 0)
 		return fd;
 
-	fence = dma_resv_snapshot(dmabuf->resv, arg.flags & DMA_BUF_SYNC_WRITE);
+	fence = dma_buf_snapshot(dmabuf, arg.flags);
 	if (IS_ERR(fence)) {
 		ret = PTR_ERR(fence);
 		goto err_put_fd;

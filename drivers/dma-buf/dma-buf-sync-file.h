@@ -14,6 +14,7 @@ struct dma_fence;
 struct dma_resv;
 
 #if IS_ENABLED(CONFIG_DMABUF_SYNC_FILE_IOCTLS)
+struct dma_fence *dma_buf_snapshot(struct dma_buf *dmabuf, u32 flags);
 struct dma_fence *dma_resv_snapshot(struct dma_resv *resv, bool write);
 int dma_resv_import(struct dma_resv *resv, struct dma_fence *fence, bool write);
 long dma_buf_export_sync_file(struct dma_buf *dmabuf, void __user *user_data);

@@ -9,8 +9,9 @@
  * stack and under one more lock each time. So nothing that this code builds
  * contains a container: it is flattened to its leaves first.
  *
- * The one rule: a fence leaves a set only if it has signaled, or if another one
- * stays that cannot signal before it.
+ * The one rule: a fence leaves a set only if it has signaled. A later fence of its
+ * context does not stand for it: not every driver numbers and starts its jobs
+ * under one lock.
  */
 
 #include <linux/dma-fence.h>
@@ -22,11 +23,6 @@
 
 #include "dma-fence-leaves.h"
 
-static bool is_container(struct dma_fence *fence)
-{
-	return dma_fence_is_array(fence) || to_dma_fence_chain(fence);
-}
-
 /*
  * dma_fence_is_signaled() on a container asks what is in it, and recurses if
  * that is containers again. What is in it is asked one by one here anyway.
@@ -35,7 +31,7 @@ static bool is_container(struct dma_fence *fence)
  */
 static bool is_signaled(struct dma_fence *fence)
 {
-	if (is_container(fence))
+	if (dma_fence_is_container(fence))
 		return test_bit(DMA_FENCE_FLAG_SIGNALED_BIT, &fence->flags);
 	return dma_fence_is_signaled(fence);
 }
@@ -57,8 +53,6 @@ int dma_fence_leaves_add(struct dma_fence_leaves *leaves,
 		struct dma_fence **fences;
 
 		/* User space decides how many there are: fail quietly. */
-		if (max > KMALLOC_MAX_SIZE / sizeof(*fences))
-			return -ENOMEM;
 		fences = krealloc(leaves->fences, max * sizeof(*fences),
 				  GFP_KERNEL | __GFP_NOWARN);
 		if (!fences)
@@ -85,61 +79,53 @@ void dma_fence_leaves_fini(struct dma_fence_leaves *leaves)
 }
 EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_fence_leaves_fini);
 
-/* By context, then by address, so that one fence given twice stands together. */
 static int leaves_cmp(const void *_a, const void *_b)
 {
 	const struct dma_fence *a = *(struct dma_fence **)_a;
 	const struct dma_fence *b = *(struct dma_fence **)_b;
 
-	if (a->context != b->context)
-		return a->context < b->context ? -1 : 1;
-	if (a != b)
-		return a < b ? -1 : 1;
-	return 0;
+	return a < b ? -1 : a > b;
 }
 
-/*
- * Of two fences of one context the later one cannot signal first. That cannot be
- * said of containers: a chain may fork, and both branches go on in the context of
- * the node where they part. Nor of two fences with the same number, unless they
- * are the same fence: some drivers number fences that nothing orders.
- */
-static bool covers(struct dma_fence *a, struct dma_fence *b)
-{
-	if (a == b)
-		return true;
-	if (a->context != b->context || a->ops != b->ops || is_container(a))
-		return false;
-	return dma_fence_is_later(a, b);
-}
-
-/* Drops what has signaled and what others cover. */
-static void leaves_compact(struct dma_fence_leaves *leaves)
+/* Of one fence given twice, once is enough. */
+static void leaves_unique(struct dma_fence_leaves *leaves)
 {
 	struct dma_fence **fences = leaves->fences;
-	unsigned int i, j, count = 0;
+	unsigned int i, count = leaves->count;
 
-	for (i = 0; i < leaves->count; i++) {
-		if (is_signaled(fences[i]))
-			dma_fence_put(fences[i]);
-		else
-			fences[count++] = fences[i];
-	}
+	/* Merged sync_files are in the order of contexts: nothing to do. */
+	for (i = 1; i < count; i++)
+		if (fences[i - 1]->context >= fences[i]->context)
+			break;
+	if (i >= count)
+		return;
 
 	sort(fences, count, sizeof(*fences), leaves_cmp, NULL);
-
-	/* Compare with the one kept last: all of a context stand together. */
-	for (i = j = 0; i < count; i++) {
-		if (j && covers(fences[j - 1], fences[i])) {
+	for (i = leaves->count = 1; i < count; i++) {
+		if (fences[i] == fences[i - 1])
 			dma_fence_put(fences[i]);
-		} else if (j && covers(fences[i], fences[j - 1])) {
-			dma_fence_put(fences[j - 1]);
-			fences[j - 1] = fences[i];
-		} else {
-			fences[j++] = fences[i];
-		}
+		else
+			fences[leaves->count++] = fences[i];
 	}
-	leaves->count = j;
+}
+
+/* Drops what has signaled, and says whether a container is left. */
+static bool leaves_compact(struct dma_fence_leaves *leaves)
+{
+	struct dma_fence **fences = leaves->fences;
+	unsigned int i, count = 0;
+	bool containers = false;
+
+	for (i = 0; i < leaves->count; i++) {
+		if (is_signaled(fences[i])) {
+			dma_fence_put(fences[i]);
+			continue;
+		}
+		containers |= dma_fence_is_container(fences[i]);
+		fences[count++] = fences[i];
+	}
+	leaves->count = count;
+	return containers;
 }
 
 /* Adds what @fence contains, one level down, or @fence itself. */
@@ -180,32 +166,25 @@ static int leaves_add_contents(struct dma_fence_leaves *leaves,
  * dma_fence_leaves_flatten - take all containers of a set apart
  * @leaves: the set
  *
- * Replaces arrays and chains by the fences in them until none is left, drops the
- * ones that have signaled and keeps, of each context, the latest. An array that
- * signals when any of its fences does is treated as one that waits for all:
- * that can only wait longer, and no such array leaves the driver that made it.
+ * Drops the fences that have signaled and replaces arrays and chains by the
+ * fences in them until none is left. An array that signals when any of its
+ * fences does is treated as one that waits for all: that can only wait longer,
+ * and no such array leaves the driver that made it.
  *
- * It goes level by level and drops duplicates after each, because containers may
- * share what they contain: unfolded blindly, a handful of fences that each
- * contain the next one twice has no end.
+ * It goes level by level and drops duplicates before each, because containers
+ * may share what they contain: unfolded blindly, a handful of fences that each
+ * contain the next one twice has no end. A set without containers is not
+ * searched for duplicates.
  *
  * Context: Process context, may sleep, a dma_resv may be locked.
  * Return: 0, or -ENOMEM with the set half flat but complete.
  */
 int dma_fence_leaves_flatten(struct dma_fence_leaves *leaves)
 {
-	for (;;) {
+	while (leaves_compact(leaves)) {
 		struct dma_fence_leaves next = {};
 		unsigned int i;
 		int ret;
-
-		leaves_compact(leaves);
-
-		for (i = 0; i < leaves->count; i++)
-			if (is_container(leaves->fences[i]))
-				break;
-		if (i == leaves->count)
-			return 0;
 
 		for (i = 0; i < leaves->count; i++) {
 			ret = leaves_add_contents(&next, leaves->fences[i]);
@@ -214,41 +193,14 @@ int dma_fence_leaves_flatten(struct dma_fence_leaves *leaves)
 				return ret;
 			}
 		}
+		leaves_unique(&next);
 		dma_fence_leaves_fini(leaves);
 		*leaves = next;
 		cond_resched();
 	}
+	return 0;
 }
 EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_fence_leaves_flatten);
-
-/**
- * dma_fence_leaves_to_array - turn a flat set into a fence array
- * @leaves: the set, not empty; empty afterwards, also if this fails
- *
- * Context: Process context, may sleep, a dma_resv may be locked.
- * Return: a fence that signals when all of the set have, of a context of its
- * own, with a reference for the caller; NULL if memory ran out.
- */
-struct dma_fence *dma_fence_leaves_to_array(struct dma_fence_leaves *leaves)
-{
-	struct dma_fence_array *array = NULL;
-
-	/* dma_fence_array_create() warns about sizes that cannot be had. */
-	if (leaves->count < (KMALLOC_MAX_SIZE - sizeof(*array)) /
-			    sizeof(struct dma_fence_array_cb))
-		array = dma_fence_array_create(leaves->count, leaves->fences,
-					       dma_fence_context_alloc(1), 1,
-					       false);
-	if (!array) {
-		dma_fence_leaves_fini(leaves);
-		return NULL;
-	}
-
-	/* The references and the memory that holds them went to the array. */
-	*leaves = (struct dma_fence_leaves){};
-	return &array->base;
-}
-EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_fence_leaves_to_array);
 
 /**
  * dma_fence_leaves_to_fence - turn a flat set into one fence
@@ -261,14 +213,24 @@ EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_fence_leaves_to_array);
  */
 struct dma_fence *dma_fence_leaves_to_fence(struct dma_fence_leaves *leaves)
 {
+	struct dma_fence_array *array;
 	struct dma_fence *fence;
 
-	if (leaves->count > 1)
-		return dma_fence_leaves_to_array(leaves);
+	if (leaves->count < 2) {
+		fence = leaves->count ? dma_fence_get(leaves->fences[0]) :
+					dma_fence_get_stub();
+		dma_fence_leaves_fini(leaves);
+		return fence;
+	}
 
-	fence = leaves->count ? dma_fence_get(leaves->fences[0]) :
-				dma_fence_get_stub();
-	dma_fence_leaves_fini(leaves);
-	return fence;
+	array = dma_fence_array_create(leaves->count, leaves->fences,
+				       dma_fence_context_alloc(1), 1, false);
+	if (!array) {
+		dma_fence_leaves_fini(leaves);
+		return NULL;
+	}
+	/* The references and the memory that holds them went to the array. */
+	*leaves = (struct dma_fence_leaves){};
+	return &array->base;
 }
 EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_fence_leaves_to_fence);

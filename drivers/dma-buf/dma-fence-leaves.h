@@ -9,10 +9,10 @@
 #ifndef _DMA_FENCE_LEAVES_H
 #define _DMA_FENCE_LEAVES_H
 
+#include <linux/dma-fence-array.h>
+#include <linux/dma-fence-chain.h>
 #include <linux/export.h>
 #include <linux/types.h>
-
-struct dma_fence;
 
 /* For the KUnit modules and for nobody else. */
 #if IS_MODULE(CONFIG_DMABUF_SYNC_FILE_KUNIT_TEST)
@@ -28,7 +28,7 @@ struct dma_fence;
  * @max: number of fences that @fences has room for
  *
  * All zero is an empty set. After dma_fence_leaves_flatten() it holds pending
- * fences only, none of them a container, sorted by context.
+ * fences only, none of them a container.
  */
 struct dma_fence_leaves {
 	struct dma_fence **fences;
@@ -36,10 +36,14 @@ struct dma_fence_leaves {
 	unsigned int max;
 };
 
+static inline bool dma_fence_is_container(struct dma_fence *fence)
+{
+	return dma_fence_is_array(fence) || to_dma_fence_chain(fence);
+}
+
 int dma_fence_leaves_add(struct dma_fence_leaves *leaves,
 			 struct dma_fence *fence);
 int dma_fence_leaves_flatten(struct dma_fence_leaves *leaves);
-struct dma_fence *dma_fence_leaves_to_array(struct dma_fence_leaves *leaves);
 struct dma_fence *dma_fence_leaves_to_fence(struct dma_fence_leaves *leaves);
 void dma_fence_leaves_fini(struct dma_fence_leaves *leaves);
 

@@ -603,7 +603,8 @@ static bool write_file(const char *path, const char *text)
 }
 
 /* Lets the nth operation that can fail do so; false if there was none left. */
-static bool fail_nth(unsigned int nth, int buf, bool export, int fence, int *err)
+static bool fail_nth(unsigned int nth, int buf, bool export, unsigned int flags,
+		     int fence, int *err)
 {
 	char text[16] = {};
 	int fd = open("/proc/thread-self/fail-nth", O_RDWR), ret;
@@ -615,8 +616,7 @@ static bool fail_nth(unsigned int nth, int buf, bool export, int fence, int *err
 		close(fd);
 		return false;
 	}
-	ret = export ? buf_export(buf, DMA_BUF_SYNC_RW) :
-		       buf_import(buf, DMA_BUF_SYNC_RW, fence);
+	ret = export ? buf_export(buf, flags) : buf_import(buf, flags, fence);
 	*err = ret < 0 ? errno : 0;
 	if (export && ret >= 0)
 		close(ret);
@@ -633,8 +633,8 @@ static bool fail_nth(unsigned int nth, int buf, bool export, int fence, int *err
 TEST_F(sync_file, errno_when_anything_fails)
 {
 	int other = timeline_new(), second = timeline_fence(other, 1);
-	int export, err, nomem, fault;
-	unsigned int nth;
+	int lowest = dup(other), export, err, nomem, fault, fd[2];
+	unsigned int nth, flags;
 
 	ASSERT_EQ(0, access("/proc/thread-self/fail-nth", W_OK))
 		TH_LOG("no fault injection: is CONFIG_FAULT_INJECTION on?");
@@ -642,26 +642,40 @@ TEST_F(sync_file, errno_when_anything_fails)
 	write_file("/sys/kernel/debug/failslab/verbose", "0");
 	write_file("/sys/kernel/debug/fail_usercopy/verbose", "0");
 
+	close(lowest);
 	ASSERT_EQ(0, buf_import(self->buf, DMA_BUF_SYNC_WRITE, self->fence));
 	for (export = 1; export >= 0; export--) {
 		nomem = 0;
-		fault = 0;
-		for (nth = 1; nth < 200; nth++) {
-			err = 0;
-			if (!fail_nth(nth, self->buf, export, second, &err))
-				break;
-			nomem += err == ENOMEM;
-			fault += err == EFAULT;
-			EXPECT_TRUE(!err || err == ENOMEM || err == EFAULT)
-				TH_LOG("errno %d", err);
-			/* What was there before is still waited for. */
-			EXPECT_EQ(0, buf_poll(self->buf, POLLIN | POLLOUT));
-			EXPECT_EQ(self->fds + 2, count_fds());
+		for (flags = DMA_BUF_SYNC_READ; flags <= DMA_BUF_SYNC_RW; flags++) {
+			fault = 0;
+			for (nth = 1; nth < 200; nth++) {
+				err = 0;
+				if (!fail_nth(nth, self->buf, export, flags, second, &err))
+					break;
+				nomem += err == ENOMEM;
+				fault += err == EFAULT;
+				EXPECT_TRUE(!err || err == ENOMEM || err == EFAULT)
+					TH_LOG("errno %d", err);
+				/* What was there before is still waited for. */
+				EXPECT_EQ(0, buf_poll(self->buf, POLLIN | POLLOUT));
+				/*
+				 * A number may be taken without a file, too: the
+				 * lowest is that of fail-nth, an export's the next.
+				 */
+				fd[0] = dup(other);
+				fd[1] = dup(other);
+				EXPECT_EQ(lowest, fd[0]);
+				EXPECT_EQ(lowest + 1, fd[1]);
+				close(fd[0]);
+				close(fd[1]);
+			}
+			EXPECT_EQ(0, err);
+			EXPECT_GT(200, nth);
+			EXPECT_LT(0, fault);
 		}
-		EXPECT_EQ(0, err);
 		EXPECT_LT(0, nomem);
-		EXPECT_LT(0, fault);
 	}
+	EXPECT_EQ(self->fds + 2, count_fds());
 	timeline_advance(self->timeline, 1);
 	EXPECT_EQ(0, buf_poll(self->buf, POLLIN | POLLOUT));
 	timeline_advance(other, 1);
