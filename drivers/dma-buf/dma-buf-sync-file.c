@@ -337,7 +337,8 @@ static int import_beside(struct dma_resv *resv, struct dma_fence **old,
 			if (fences[j] != old[i])
 				continue;
 			/* It is there already. */
-			swap(fences[j], fences[--num]);
+			num--;
+			swap(fences[j], fences[num]);
 		}
 		exportable &= !is_bookkeeping(old[i]);
 		imported += i >= drivers;
