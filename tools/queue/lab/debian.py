@@ -50,6 +50,8 @@ PACKAGES = (
     "qemu-system-x86", "qemu-system-arm", "busybox-static", "device-tree-compiler",
 )
 
+BENCH = ("gnuplot-nox",)        # for `make bench` alone: the plots
+
 
 def installed(packages):
     """The set of those @packages that are installed."""
@@ -60,9 +62,10 @@ def installed(packages):
     return {line.split()[0] for line in stdout.splitlines() if line.endswith(" installed")}
 
 
-def deps():
-    """Install what is missing; say and do nothing if nothing is."""
-    missing = sorted(set(PACKAGES) - installed(PACKAGES))
+def deps(more=()):
+    """Install what is missing, and @more; say and do nothing if nothing is."""
+    wanted = {*PACKAGES, *more}
+    missing = sorted(wanted - installed(sorted(wanted)))
     if not missing:
         return
     root = []

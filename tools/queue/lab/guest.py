@@ -25,6 +25,14 @@ BOOT_SECONDS = 300      # under TCG on a slow machine; 5 are usual, 40 with seco
 LEAK_SECONDS = 300      # for kmemleak's scans; 30 are usual
 GRACE_SECONDS = 60      # beyond an item's own limit, which the guest enforces
 PROBE_SECONDS = 15
+# "count": one processor, whose clock counts its instructions, one a nanosecond; the guest's time passes by them, so that
+# every run is the same. That takes a machine without a seed from the host, too.
+MACHINES = {
+    "tcg": ("-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "2,sockets=2"),
+    "kvm": ("-M", "pc", "-accel", "kvm", "-cpu", "host", "-smp", "2,sockets=2"),
+    "count": ("-M", "pc-i440fx-7.1", "-accel", "tcg,thread=single", "-cpu", "qemu64", "-smp", "1",
+              "-icount", "shift=0,sleep=off", "-rtc", "base=2026-11-21,clock=vm"),
+}
 HEARTBEAT = "queue.heartbeat"   # of the kernel's command line: init says each ten seconds that it is alive
 DEAD_SECONDS = 120              # without that; a task that hangs does not stop it, nor does a process that starves
 # A task that takes a lock it holds does not go on; lockdep says so before it stops.
@@ -159,9 +167,8 @@ def initramfs(dest, files, plan, leaks=True, *, busybox=None, init=INIT):
 
 def qemu(where, image, ramdisk, accel, append=""):
     """The command that boots @image by itself: console, verdicts and results are its serial ports."""
-    cpu = "host" if accel == "kvm" else "qemu64"
-    return ["qemu-system-x86_64", "-M", "pc", "-accel", "kvm" if accel == "kvm" else "tcg,thread=multi",
-            "-cpu", cpu, "-smp", "2,sockets=2", "-m", "1024", "-nodefaults", "-display", "none", "-no-reboot",
+    machine = MACHINES[accel]
+    return ["qemu-system-x86_64", *machine, "-m", "1024", "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", image, "-initrd", ramdisk, "-append", f"{CMDLINE} {append}".strip(),
             "-serial", f"file:{where}/console.log", "-serial", f"file:{where}/verdicts",
             "-serial", f"file:{where}/out.tar"]
@@ -240,16 +247,16 @@ def fresh(name):
     return where
 
 
-def run(name, image, files, plan, *, append="", ended=None, leaks=True):
+def run(name, image, files, plan, *, append="", ended=None, leaks=True, accel=""):
     """Boot @image and run the @plan; return a Boot.
 
     @name: directory of this boot's files under build/guest. @ended(boot, item): called as each item
-    ends, when its log is already there.
+    ends, when its log is already there. @accel: one of MACHINES, or the quickest that works.
     """
     where = fresh(name)
     ramdisk = where / "initramfs.cpio"
     initramfs(ramdisk, files, plan, leaks)
-    accel = "kvm" if kvm_works(image) else "tcg"
+    accel = accel or ("kvm" if kvm_works(image) else "tcg")
     return ride(Machine(where, qemu(where, image, ramdisk, accel, append)), plan, ended)
 
 

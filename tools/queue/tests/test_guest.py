@@ -165,3 +165,9 @@ def test_a_plan_that_the_guest_would_misread(tmp_path):
         guest.initramfs(tmp_path / "initramfs.cpio", {}, [Item("with space", 1, "true")])
     with pytest.raises(guest.Failure):
         guest.initramfs(tmp_path / "initramfs.cpio", {}, [Item("lines", 1, "true\nfalse")])
+
+
+def test_a_guest_that_counts(tmp_path):
+    command = guest.qemu(tmp_path, "image", "ramdisk", "count")
+    assert command[command.index("-icount") + 1] == "shift=0,sleep=off" and command[command.index("-smp") + 1] == "1"
+    assert "-icount" not in guest.qemu(tmp_path, "image", "ramdisk", "tcg")
