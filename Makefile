@@ -18,7 +18,7 @@ force = $(if $(filter-out 0 n no,$(FORCE)),--force)
 help:
 	@$(QUEUE) help
 
-.PHONY: run check check-full upkeep deps source series am tree topics base pin refresh lint bench verify table
+.PHONY: run check check-full upkeep deps source series am tree topics base pin refresh lint bench bench-check verify table
 run:
 	@$(QUEUE) run $(kernel) $(demo) $(source) $(features)
 check:
@@ -48,7 +48,9 @@ refresh:
 lint:
 	@$(QUEUE) lint $(kernels) $(source)
 bench:
-	@$(QUEUE) bench
+	@$(QUEUE) bench $(kernels)
+bench-check:
+	@$(QUEUE) bench-check $(kernels)
 verify:
 	@$(QUEUE) verify
 table:

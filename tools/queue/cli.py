@@ -35,7 +35,9 @@ make pin                    write the ids of the woven trees into kernels.toml, 
 make lint                   checkpatch, sparse and kernel-doc on every patch
 make table                  write the README's table of topics and kernels, from series
 make verify                 check the queue's own rules: series, headers, no orphan files
-make bench                  the measurements (none yet)
+make bench                  instructions that the ioctls take on the oldest and the newest kernel, bytes that toggles add;
+                            KERNELS= for others. Writes bench.json, the plots and the tables
+make bench-check            measures, too, and fails where a figure differs from bench.json by more than 2%
 
 KERNEL is one of: {kernels}. The default is the oldest, KERNELS is all of them.\
 """
@@ -175,9 +177,14 @@ def lint(args):
     return linting.main(the_kernels(args), args.source)
 
 
-def bench(_args):
-    say("make bench: there is no benchmark yet", file=sys.stderr)
-    return 2
+def bench(args):
+    from suites import bench as benchmark
+    return benchmark.main(the_kernels(args) if args.kernels else [])
+
+
+def bench_check(args):
+    from suites import bench as benchmark
+    return benchmark.check(the_kernels(args) if args.kernels else [])
 
 
 def parser():
@@ -210,7 +217,8 @@ def parser():
     command("check-full", check_full, "--kernels", "--suites", "--source", "--force")
     command("upkeep", upkeep, "--kernels", "--source")
     command("lint", lint, "--kernels", "--source")
-    command("bench", bench)
+    command("bench", bench, "--kernels")
+    command("bench-check", bench_check, "--kernels")
     return top
 
 

@@ -29,11 +29,6 @@ def test_an_error_is_one_line_and_no_traceback(capsys):
     assert re.match(r"error: no kernel '2.4' in kernels.toml; there is: ", capsys.readouterr().err)
 
 
-def test_bench_has_nothing_behind_it(capsys):
-    assert cli.main(["bench"]) == 2
-    assert "no benchmark yet" in capsys.readouterr().err
-
-
 def test_ctrl_c(monkeypatch, capsys):
     def interrupt():
         raise KeyboardInterrupt
