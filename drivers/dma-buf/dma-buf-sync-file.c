@@ -220,19 +220,22 @@ static void import_shared(struct dma_resv *resv, struct dma_resv_list *list,
 }
 
 /*
- * Makes room for @num fences. import_shared() does not ask drivers whether a fence
- * has signaled, so they are asked here before the list grows.
+ * Makes room for @fences. Only before the list has to grow, drivers are asked which
+ * of its fences have signaled, and whether a single fence needs a slot is looked up.
  */
-static int import_reserve(struct dma_resv *resv, unsigned int num)
+static int import_reserve(struct dma_resv *resv, struct dma_fence **fences,
+			  unsigned int num)
 {
 	struct dma_resv_list *list = dma_resv_get_list(resv);
 	unsigned int i, count = list ? list->shared_count : 0, free = 0;
-	struct dma_fence *fence;
+	struct dma_fence *f;
 
 	for (i = 0; i < count && count + num > list->shared_max; i++) {
-		fence = rcu_dereference_protected(list->shared[i],
-						  dma_resv_held(resv));
-		free += dma_fence_is_signaled(fence);
+		f = rcu_dereference_protected(list->shared[i], dma_resv_held(resv));
+		if (num == 1 && (f == fences[0] ||
+				 (list->imported[i] && replaces(fences[0], f))))
+			return 0;
+		free += dma_fence_is_signaled(f);
 	}
 	return free < num ? dma_resv_reserve_shared(resv, num) : 0;
 }
@@ -244,29 +247,41 @@ static int import_read(struct dma_resv *resv, struct dma_fence **fences,
 	unsigned int i, count;
 	int ret;
 
-	ret = import_reserve(resv, num);
+	ret = import_reserve(resv, fences, num);
 	if (ret)
 		return ret;
 
 	list = dma_resv_get_list(resv);
 	count = list->shared_count;
 	for (i = 0; i < num; i++) {
-		import_shared(resv, list, fences[i], count);
+		if (!dma_fence_is_signaled(fences[i]))
+			import_shared(resv, list, fences[i], count);
 		cond_resched();
 	}
 	return 0;
 }
 
-/* Which of @fences is @old, or may take its place; @num if none. */
-static unsigned int find_successor(struct dma_fence *old, bool imported,
-				   struct dma_fence **fences, unsigned int num)
+static bool contains(struct dma_fence **fences, unsigned int num,
+		     struct dma_fence *fence)
 {
 	unsigned int i;
 
 	for (i = 0; i < num; i++)
-		if (fences[i] == old || (imported && replaces(fences[i], old)))
-			break;
-	return i;
+		if (fences[i] == fence)
+			return true;
+	return false;
+}
+
+/* Whether one of @fences may take the place of @old, which was imported. */
+static bool has_successor(struct dma_fence *old, struct dma_fence **fences,
+			  unsigned int num)
+{
+	unsigned int i;
+
+	for (i = 0; i < num; i++)
+		if (replaces(fences[i], old))
+			return true;
+	return false;
 }
 
 /* Takes over the reference to @excl. */
@@ -312,7 +327,7 @@ static struct dma_fence *import_array(struct dma_fence_leaves *leaves,
 
 /*
  * Puts @fences beside the @num_old fences of the exclusive slot, of which the
- * first @drivers are a driver's. May change the order of @fences.
+ * first @drivers are a driver's.
  */
 static int import_beside(struct dma_resv *resv, struct dma_fence **old,
 			 unsigned int num_old, unsigned int drivers,
@@ -321,7 +336,7 @@ static int import_beside(struct dma_resv *resv, struct dma_fence **old,
 	struct dma_fence *excl = dma_resv_get_excl(resv);
 	struct dma_fence_leaves all = { .max = num_old + num };
 	bool ours = excl && dma_fence_is_array(excl) && resv->excl_imported;
-	unsigned int i, j, imported = 0;
+	unsigned int i, kept, imported = 0;
 	bool exportable = true;
 
 	all.fences = kmalloc_array(all.max, sizeof(*all.fences),
@@ -330,28 +345,28 @@ static int import_beside(struct dma_resv *resv, struct dma_fence **old,
 		return -ENOMEM;
 
 	for (i = 0; i < num_old; i++) {
-		if (dma_fence_is_signaled(old[i]))
+		if (dma_fence_is_signaled(old[i]) ||
+		    (i >= drivers && has_successor(old[i], fences, num)))
 			continue;
-		j = find_successor(old[i], i >= drivers, fences, num);
-		if (j < num) {
-			if (fences[j] != old[i])
-				continue;
-			/* It is there already. */
-			num--;
-			swap(fences[j], fences[num]);
-		}
 		exportable &= !is_bookkeeping(old[i]);
 		imported += i >= drivers;
 		all.fences[all.count++] = dma_fence_get(old[i]);
 		cond_resched();
 	}
-	if (!num) {
+	kept = all.count;
+	for (i = 0; i < num; i++) {
+		if (!dma_fence_is_signaled(fences[i]) &&
+		    !contains(all.fences, kept, fences[i]))
+			all.fences[all.count++] = dma_fence_get(fences[i]);
+		cond_resched();
+	}
+	if (all.count == kept) {
+		/* Nothing new: the array, if it is one, may stay. */
 		dma_fence_leaves_fini(&all);
 		return 0;
 	}
-	for (i = 0; i < num; i++)
-		all.fences[all.count++] = dma_fence_get(fences[i]);
 
+	imported += all.count - kept;
 	if (all.count == 1) {
 		excl = dma_fence_leaves_to_fence(&all);
 	} else {
@@ -359,11 +374,10 @@ static int import_beside(struct dma_resv *resv, struct dma_fence **old,
 		if (!excl)
 			return -ENOMEM;
 	}
-	import_excl(resv, excl, imported + num);
+	import_excl(resv, excl, imported);
 	return 0;
 }
 
-/* May change the order of @fences. */
 static int import_write(struct dma_resv *resv, struct dma_fence **fences,
 			unsigned int num)
 {
@@ -375,10 +389,11 @@ static int import_write(struct dma_resv *resv, struct dma_fence **fences,
 
 	if (!excl || !dma_fence_is_container(excl)) {
 		/* One follows another: the common case allocates nothing. */
+		if (num == 1 && excl == fences[0])
+			return 0;
 		if (num == 1 && (!excl || dma_fence_is_signaled(excl) ||
-				 !find_successor(excl, imported, fences, 1))) {
-			if (excl != fences[0])
-				import_excl(resv, dma_fence_get(fences[0]), 1);
+				 (imported && replaces(fences[0], excl)))) {
+			import_excl(resv, dma_fence_get(fences[0]), 1);
 			return 0;
 		}
 		return import_beside(resv, &excl, !!excl, !imported, fences, num);
@@ -399,6 +414,20 @@ static int import_write(struct dma_resv *resv, struct dma_fence **fences,
 	return ret;
 }
 
+/* Whether an array has no containers and duplicates, as most merged sync_files. */
+static bool is_flat(struct dma_fence_array *array)
+{
+	unsigned int i;
+
+	if (array->num_fences < 2)
+		return false;
+	for (i = 0; i < array->num_fences; i++)
+		if (dma_fence_is_container(array->fences[i]) ||
+		    (i && array->fences[i - 1]->context >= array->fences[i]->context))
+			return false;
+	return true;
+}
+
 /**
  * dma_resv_import - make later accesses wait for a fence as well
  * @resv: the reservation object, must not be locked by the caller
@@ -413,11 +442,15 @@ static int import_write(struct dma_resv *resv, struct dma_fence **fences,
 int dma_resv_import(struct dma_resv *resv, struct dma_fence *fence, bool write)
 {
 	struct dma_fence_leaves leaves = {};
+	struct dma_fence_array *array = to_dma_fence_array(fence);
 	struct dma_fence **fences = &fence;
 	unsigned int num = 1;
 	int ret;
 
-	if (dma_fence_is_container(fence)) {
+	if (array && is_flat(array)) {
+		fences = array->fences;
+		num = array->num_fences;
+	} else if (dma_fence_is_container(fence)) {
 		ret = dma_fence_leaves_add(&leaves, fence);
 		if (!ret)
 			ret = dma_fence_leaves_flatten(&leaves);
