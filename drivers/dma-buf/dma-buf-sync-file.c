@@ -173,38 +173,49 @@ EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_resv_snapshot);
  * Whether @fence may take the place of @old, if both were imported. Fences of
  * context 0 are ordered with nothing.
  */
-static bool replaces(struct dma_fence *fence, struct dma_fence *old)
+static __always_inline bool replaces(struct dma_fence *fence,
+				     struct dma_fence *old)
 {
 	return fence->context == old->context && fence->context &&
 	       fence->ops == old->ops && dma_fence_is_later(fence, old);
 }
 
 /*
- * Puts @fence into the list, which has room. Only the first @count slots are
- * looked at. Nothing that is pending moves, for there are readers without the
- * lock that check no sequence count.
+ * Which slot @fence goes to: its own, that of a fence that gives way to it, that of
+ * a signaled one, or the next. Only the first @count slots are looked at.
  */
-static void import_shared(struct dma_resv *resv, struct dma_resv_list *list,
-			  struct dma_fence *fence, unsigned int count)
+static unsigned int import_slot(struct dma_resv *resv, struct dma_resv_list *list,
+				struct dma_fence *fence, unsigned int count)
 {
 	unsigned int i, slot = list->shared_count;
-	struct dma_fence *old = NULL;
 
 	for (i = 0; i < count; i++) {
 		struct dma_fence *f = rcu_dereference_protected(list->shared[i],
 								dma_resv_held(resv));
 
-		if (f == fence)
+		if (f == fence || (list->imported[i] && replaces(fence, f)))
+			return i;
+		if (slot >= count && test_bit(DMA_FENCE_FLAG_SIGNALED_BIT, &f->flags))
+			slot = i;
+	}
+	return slot;
+}
+
+/*
+ * Puts @fence into the list, which has room. Nothing that is pending moves, for
+ * there are readers without the lock that check no sequence count.
+ */
+static void import_shared(struct dma_resv *resv, struct dma_resv_list *list,
+			  struct dma_fence *fence, unsigned int count)
+{
+	unsigned int slot = import_slot(resv, list, fence, count);
+	struct dma_fence *old = NULL;
+
+	if (slot < list->shared_count) {
+		old = rcu_dereference_protected(list->shared[slot],
+						dma_resv_held(resv));
+		if (old == fence)
 			return;
-		if (list->imported[i] && replaces(fence, f)) {
-			old = f;
-			slot = i;
-			break;
-		}
-		if (!old && test_bit(DMA_FENCE_FLAG_SIGNALED_BIT, &f->flags)) {
-			old = f;
-			slot = i;
-		}
 	}
 
 	write_seqcount_begin(&resv->seq);
@@ -220,23 +231,24 @@ static void import_shared(struct dma_resv *resv, struct dma_resv_list *list,
 }
 
 /*
- * Makes room for @fences. Only before the list has to grow, drivers are asked which
- * of its fences have signaled, and whether a single fence needs a slot is looked up.
+ * Makes room for @fences. Drivers are asked which fences have signaled only before
+ * the list has to grow.
  */
 static int import_reserve(struct dma_resv *resv, struct dma_fence **fences,
 			  unsigned int num)
 {
 	struct dma_resv_list *list = dma_resv_get_list(resv);
-	unsigned int i, count = list ? list->shared_count : 0, free = 0;
-	struct dma_fence *f;
+	unsigned int i, count, free = 0;
 
-	for (i = 0; i < count && count + num > list->shared_max; i++) {
-		f = rcu_dereference_protected(list->shared[i], dma_resv_held(resv));
-		if (num == 1 && (f == fences[0] ||
-				 (list->imported[i] && replaces(fences[0], f))))
-			return 0;
-		free += dma_fence_is_signaled(f);
-	}
+	if (!list || list->shared_count + num <= list->shared_max)
+		return dma_resv_reserve_shared(resv, num);
+
+	count = list->shared_count;
+	if (num == 1 && import_slot(resv, list, fences[0], count) < count)
+		return 0;
+	for (i = 0; i < count; i++)
+		free += dma_fence_is_signaled(rcu_dereference_protected(list->shared[i],
+							dma_resv_held(resv)));
 	return free < num ? dma_resv_reserve_shared(resv, num) : 0;
 }
 
@@ -254,7 +266,7 @@ static int import_read(struct dma_resv *resv, struct dma_fence **fences,
 	list = dma_resv_get_list(resv);
 	count = list->shared_count;
 	for (i = 0; i < num; i++) {
-		if (!dma_fence_is_signaled(fences[i]))
+		if (num == 1 || !dma_fence_is_signaled(fences[i]))
 			import_shared(resv, list, fences[i], count);
 		cond_resched();
 	}
@@ -441,8 +453,8 @@ static bool is_flat(struct dma_fence_array *array)
  */
 int dma_resv_import(struct dma_resv *resv, struct dma_fence *fence, bool write)
 {
-	struct dma_fence_leaves leaves = {};
 	struct dma_fence_array *array = to_dma_fence_array(fence);
+	struct dma_fence_leaves leaves = {};
 	struct dma_fence **fences = &fence;
 	unsigned int num = 1;
 	int ret;
