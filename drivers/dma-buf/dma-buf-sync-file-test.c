@@ -115,7 +115,7 @@ static void import(struct kunit *test, struct dma_fence *fence, bool write)
 	KUNIT_EXPECT_EQ(test, dma_resv_import(&t->resv, fence, write), 0);
 }
 
-/* A fence to import, by itself or in an array of two. */
+/* A fence to import, by itself or in an array of two that is not in order. */
 static struct dma_fence *fence_to_import(struct kunit *test, bool write, bool merged)
 {
 	struct dma_fence *fence = new_fence(test, write), **fences;
@@ -125,8 +125,8 @@ static struct dma_fence *fence_to_import(struct kunit *test, bool write, bool me
 		return dma_fence_get(fence);
 	fences = kmalloc_array(2, sizeof(*fences), GFP_KERNEL);
 	KUNIT_ASSERT_TRUE(test, !!fences);
-	fences[0] = dma_fence_get(fence);
-	fences[1] = dma_fence_get(new_fence(test, write));
+	fences[0] = dma_fence_get(new_fence(test, write));
+	fences[1] = dma_fence_get(fence);
 	array = dma_fence_array_create(2, fences, dma_fence_context_alloc(1), 1, false);
 	KUNIT_ASSERT_TRUE(test, !!array);
 	return &array->base;

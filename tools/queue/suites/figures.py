@@ -118,7 +118,8 @@ def line(found):
     def both(row):
         return " and ".join(number(kernel["figures"][row]["16"]) for kernel in found["kernels"].values())
     names = " and ".join(kernel["source"] for kernel in found["kernels"].values())
-    return f"[Instructions]({KEPT}.md) on {names}, 16 readers: export {both('export-rw')}, import {both('import-read')}.\n"
+    return (f"[Instructions]({KEPT}.md) on {names}, 16 readers:\n"
+            f"export {both('export-rw')}, import {both('import-read')}.\n")
 
 
 def plot(found, path):
