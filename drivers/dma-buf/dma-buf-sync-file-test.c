@@ -115,21 +115,29 @@ static void import(struct kunit *test, struct dma_fence *fence, bool write)
 	KUNIT_EXPECT_EQ(test, dma_resv_import(&t->resv, fence, write), 0);
 }
 
-/* A fence to import, by itself or in an array of two that is not in order. */
-static struct dma_fence *fence_to_import(struct kunit *test, bool write, bool merged)
+/* What amdgpu makes of the fences of a buffer, and a merge of two sync_files. */
+static struct dma_fence *array_of_two(struct kunit *test, struct dma_fence *a,
+				      struct dma_fence *b)
 {
-	struct dma_fence *fence = new_fence(test, write), **fences;
+	struct dma_fence **fences = kmalloc_array(2, sizeof(*fences), GFP_KERNEL);
 	struct dma_fence_array *array;
 
-	if (!merged)
-		return dma_fence_get(fence);
-	fences = kmalloc_array(2, sizeof(*fences), GFP_KERNEL);
 	KUNIT_ASSERT_TRUE(test, !!fences);
-	fences[0] = dma_fence_get(new_fence(test, write));
-	fences[1] = dma_fence_get(fence);
+	fences[0] = dma_fence_get(a);
+	fences[1] = dma_fence_get(b);
 	array = dma_fence_array_create(2, fences, dma_fence_context_alloc(1), 1, false);
 	KUNIT_ASSERT_TRUE(test, !!array);
 	return &array->base;
+}
+
+/* A fence to import, by itself or in an array of two that is not in order. */
+static struct dma_fence *fence_to_import(struct kunit *test, bool write, bool merged)
+{
+	struct dma_fence *fence = new_fence(test, write);
+
+	if (!merged)
+		return dma_fence_get(fence);
+	return array_of_two(test, new_fence(test, write), fence);
 }
 
 static unsigned int shared_count(struct kunit *test)
@@ -442,17 +450,11 @@ static void drivers_container_is_kept(struct kunit *test)
 {
 	u64 context = dma_fence_context_alloc(1);
 	struct dma_fence *a = fence_of(test, context, 5, true);
-	struct dma_fence *b = new_fence(test, true), **fences;
-	struct dma_fence_array *array;
+	struct dma_fence *b = new_fence(test, true);
+	struct dma_fence *array = array_of_two(test, a, b);
 
-	fences = kmalloc_array(2, sizeof(*fences), GFP_KERNEL);
-	KUNIT_ASSERT_TRUE(test, !!fences);
-	fences[0] = dma_fence_get(a);
-	fences[1] = dma_fence_get(b);
-	array = dma_fence_array_create(2, fences, dma_fence_context_alloc(1), 1, false);
-	KUNIT_ASSERT_TRUE(test, !!array);
-	driver_adds_excl(test, &array->base);
-	dma_fence_put(&array->base);
+	driver_adds_excl(test, array);
+	dma_fence_put(array);
 
 	import(test, fence_of(test, context, 6, true), true);
 	import(test, new_fence(test, true), true);
@@ -631,7 +633,7 @@ static void copies_have_the_drivers_fence(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, idle, 0U);
 }
 
-/* So that it does, whatever drivers and imports put there. */
+/* Why copies miss nothing: slots stay where they are, whatever is imported. */
 static void nothing_that_is_pending_moves(struct kunit *test)
 {
 	struct dma_fence *drivers[4], *excl;

@@ -357,13 +357,13 @@ static int import_beside(struct dma_resv *resv, struct dma_fence **old,
 		return -ENOMEM;
 
 	for (i = 0; i < num_old; i++) {
+		cond_resched();
 		if (dma_fence_is_signaled(old[i]) ||
 		    (i >= drivers && has_successor(old[i], fences, num)))
 			continue;
 		exportable &= !is_bookkeeping(old[i]);
 		imported += i >= drivers;
 		all.fences[all.count++] = dma_fence_get(old[i]);
-		cond_resched();
 	}
 	kept = all.count;
 	for (i = 0; i < num; i++) {
@@ -434,10 +434,9 @@ static bool is_flat(struct dma_fence_array *array)
 	if (array->num_fences < 2)
 		return false;
 	for (i = 0; i < array->num_fences; i++)
-		if (dma_fence_is_container(array->fences[i]) ||
-		    (i && array->fences[i - 1]->context >= array->fences[i]->context))
+		if (dma_fence_is_container(array->fences[i]))
 			return false;
-	return true;
+	return dma_fence_leaves_in_order(array->fences, array->num_fences);
 }
 
 /**

@@ -93,11 +93,7 @@ static void leaves_unique(struct dma_fence_leaves *leaves)
 	struct dma_fence **fences = leaves->fences;
 	unsigned int i, count = leaves->count;
 
-	/* Merged sync_files are in the order of contexts: nothing to do. */
-	for (i = 1; i < count; i++)
-		if (fences[i - 1]->context >= fences[i]->context)
-			break;
-	if (i >= count)
+	if (dma_fence_leaves_in_order(fences, count))
 		return;
 
 	sort(fences, count, sizeof(*fences), leaves_cmp, NULL);

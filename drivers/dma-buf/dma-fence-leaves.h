@@ -41,6 +41,18 @@ static inline bool dma_fence_is_container(struct dma_fence *fence)
 	return dma_fence_is_array(fence) || to_dma_fence_chain(fence);
 }
 
+/* Merged sync_files mostly are in the order of contexts, which excludes duplicates. */
+static inline bool dma_fence_leaves_in_order(struct dma_fence **fences,
+					     unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 1; i < count; i++)
+		if (fences[i - 1]->context >= fences[i]->context)
+			return false;
+	return true;
+}
+
 int dma_fence_leaves_add(struct dma_fence_leaves *leaves,
 			 struct dma_fence *fence);
 int dma_fence_leaves_flatten(struct dma_fence_leaves *leaves);
