@@ -24,24 +24,22 @@
 #include <linux/file.h>
 #include <linux/jiffies.h>
 #include <linux/limits.h>
-#include <linux/mm.h>
-#include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/sync_file.h>
-#include <linux/uaccess.h>
 #include <uapi/linux/dma-buf.h>
 #include <uapi/linux/sync_file.h>
 
 #include "dma-fence-mock.h"
+#include "kunit-user.h"
 
 #define MAX_FENCES 32
 #define MAX_RELEASE_SECONDS 20	/* until the last reference is gone */
 
 struct api_test {
 	struct dma_buf *dmabuf;	/* NULL when there is none to put */
-	unsigned long user;	/* a page of user memory */
+	unsigned long user;	/* a page */
 	struct {
 		struct dma_fence *fence;
 		enum dma_resv_usage usage;
@@ -88,11 +86,9 @@ static int api_test_init(struct kunit *test)
 
 	if (!t)
 		return -ENOMEM;
-	/* The thread of a test has no user memory of its own. */
-	t->user = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
-				MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	if (!t->user || IS_ERR_VALUE(t->user))
-		return -ENOMEM;
+	t->user = kunit_user_page(test);
+	if (IS_ERR_VALUE(t->user))
+		return t->user;
 	t->dmabuf = new_buffer(t);
 	if (IS_ERR(t->dmabuf))
 		return PTR_ERR(t->dmabuf);
@@ -208,18 +204,11 @@ static unsigned int fences_in(struct kunit *test)
 	return count;
 }
 
-/* An ioctl as user space makes it, its argument in user memory. */
 static int call(struct kunit *test, struct file *file, unsigned int cmd, void *arg)
 {
 	struct api_test *t = test->priv;
-	size_t size = _IOC_SIZE(cmd), left;
-	int ret;
 
-	left = copy_to_user((void __user *)t->user, arg, size);
-	ret = file->f_op->unlocked_ioctl(file, cmd, t->user);
-	left += copy_from_user(arg, (void __user *)t->user, size);
-	KUNIT_ASSERT_EQ(test, left, (size_t)0);
-	return ret;
+	return kunit_user_ioctl(test, t->user, file, cmd, arg, _IOC_SIZE(cmd));
 }
 
 static int call_export(struct kunit *test, u32 flags, s32 *fd)
@@ -825,7 +814,7 @@ static struct kunit_suite api_suite = {
 	.test_cases = api_cases,
 };
 
-kunit_test_suite(api_suite);
+kunit_user_test_suite(api_suite);
 
 MODULE_DESCRIPTION("KUnit tests of the sync_file ioctls of a dma-buf");
 MODULE_LICENSE("GPL");

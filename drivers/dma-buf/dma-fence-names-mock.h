@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A fence whose exporter does with its names what the contract allows and no more:
- * it frees them, but an RCU grace period after signaling. So whoever reads a name
- * of a signaled fence from the exporter, or outside of the RCU section in which it
- * was asked for, reads freed memory, which KASAN reports. And a race of such fences
- * with those who read their names. For the KUnit tests in this directory.
+ * A fence whose exporter does with its names and its lock what the contract allows
+ * and no more: it frees them, but an RCU grace period after dma_fence_signal(). Code
+ * that takes the lock of a signaled fence, reads a name of it from the exporter, or
+ * reads a name outside of the RCU section in which it was asked for, uses freed
+ * memory, which KASAN reports. And a race of such fences with their users. For the
+ * KUnit tests in this directory.
  */
 
 #ifndef _DMA_FENCE_NAMES_MOCK_H
@@ -22,6 +23,7 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
+#include <uapi/linux/sync_file.h>
 
 #define DETACHED_DRIVER "detached-driver"
 #define SIGNALED_TIMELINE "signaled-timeline"
@@ -33,6 +35,9 @@
 struct named_fence_names {
 	struct rcu_head rcu;
 	struct named_fence *fence;
+	spinlock_t lock;	/* the lock of @fence */
+	bool passed;		/* the work is done, whether or not @fence has signaled */
+	ktime_t deadline;
 	const char *driver;
 	const char *timeline;
 	char text[];
@@ -40,7 +45,6 @@ struct named_fence_names {
 
 struct named_fence {
 	struct dma_fence base;
-	spinlock_t lock;	/* the lock of @base */
 	struct named_fence_names *names;
 	bool gone;		/* @names were freed */
 };
@@ -65,10 +69,27 @@ static bool named_fence_enable_signaling(struct dma_fence *fence)
 	return true;
 }
 
+static bool named_fence_signaled(struct dma_fence *fence)
+{
+	return READ_ONCE(to_named_fence(fence)->names->passed);
+}
+
+/* Kernels that have the operation have the ioctl. */
+#ifdef SYNC_IOC_SET_DEADLINE
+static void named_fence_set_deadline(struct dma_fence *fence, ktime_t deadline)
+{
+	WRITE_ONCE(to_named_fence(fence)->names->deadline, deadline);
+}
+#endif
+
 static const struct dma_fence_ops named_fence_ops = {
 	.get_driver_name = named_fence_driver,
 	.get_timeline_name = named_fence_timeline,
 	.enable_signaling = named_fence_enable_signaling,
+	.signaled = named_fence_signaled,
+#ifdef SYNC_IOC_SET_DEADLINE
+	.set_deadline = named_fence_set_deadline,
+#endif
 };
 
 /*
@@ -97,8 +118,8 @@ static struct dma_fence *named_fence(u64 context, u64 seqno, const char *driver,
 	memcpy(names->text + driver_size, timeline, size - driver_size);
 	names->fence = f;
 	f->names = names;
-	spin_lock_init(&f->lock);
-	dma_fence_init(&f->base, &named_fence_ops, &f->lock, context, seqno);
+	spin_lock_init(&names->lock);
+	dma_fence_init(&f->base, &named_fence_ops, &names->lock, context, seqno);
 	return dma_fence_get(&f->base);
 }
 
@@ -117,16 +138,20 @@ static void named_fence_free_names(struct rcu_head *rcu)
 	dma_fence_put(&f->base);
 }
 
-/* Signal @fence, once, and free its names when the contract allows. */
+/*
+ * Signal @fence, once, unless a user who looked did so first, and free its names and
+ * its lock when the contract allows.
+ */
 static void named_fence_signal(struct dma_fence *fence)
 {
 	struct named_fence_names *names = to_named_fence(fence)->names;
 
+	WRITE_ONCE(names->passed, true);
 	dma_fence_signal(fence);
 	call_rcu(&names->rcu, named_fence_free_names);
 }
 
-/* Whether @fence has signaled, and its names are freed. */
+/* Whether @fence has signaled, and its names and its lock are freed. */
 static bool named_fence_is_gone(struct dma_fence *fence)
 {
 	/* Pairs with named_fence_free_names(). */

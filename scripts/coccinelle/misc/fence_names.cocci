@@ -45,8 +45,7 @@ position p;
   fn(...) { <... ops->get_timeline_name@p(f) ...> }
 
 @helper@
-identifier fn = {dma_fence_driver_name, dma_fence_timeline_name,
-                 __trace_dma_fence_driver, __trace_dma_fence_timeline};
+identifier fn = {dma_fence_driver_name, dma_fence_timeline_name};
 identifier op = {get_driver_name, get_timeline_name};
 expression ops, f;
 position p;

@@ -66,8 +66,8 @@ class Image:
     @property
     def test_modules(self):
         """KUnit modules of the subsystems, sorted; empty where the kernel has none."""
-        return sorted(path for path in self.modules if re.search(r"/drivers/(dma-buf|xen)/", str(path))
-                      and re.search(r"[-_](test|kunit)\.ko$", path.name))
+        return sorted(path for path in self.modules if re.search(r"/drivers/(dma-buf|xen|gpu/drm/scheduler)/", str(path))
+                      and re.search(r"[-_](tests?|kunit)\.ko$", path.name))
 
     @property
     def modules(self):

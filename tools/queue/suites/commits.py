@@ -197,11 +197,16 @@ def setting(tree, path, options):
         makefile = tree / directory / "Makefile"
         if not makefile.exists():
             continue
-        # The object itself, or a directory on the way to it: file.o, amd/amdgpu/.
+        # The object itself, or a directory on the way to it: file.o, amd/amdgpu/. Or what it is a part of.
         inside = path.with_suffix(".o").relative_to(directory)
         names = {str(inside), *(f"{parent}/" for parent in inside.parents)}
+        lines = makefile.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+        for line in lines:
+            match = re.match(r"(\S+)-(?:y|objs)\s*[+:]?=(.*)", line)
+            if match and names & set(match[2].split()):
+                names.add(f"{match[1]}.o")
         found = []
-        for line in makefile.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        for line in lines:
             match = re.match(r"\S+-\$\((CONFIG_\w+)\)\s*[+:]?=(.*)", line)
             if match and names & set(match[2].split()):
                 found.append(options.get(match[1], ""))

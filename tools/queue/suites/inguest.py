@@ -332,7 +332,7 @@ class Unpatched:
 
     def brought(self, module):
         """Whether that KUnit module is the queue's: kernels have others of their own."""
-        return f"drivers/dma-buf/{module}.c" in self.own
+        return kunit.source_of(module) in self.own
 
     def run(self, suites, judged):
         """Run @suites; unless @judged they only give IGT's results, for comparison."""

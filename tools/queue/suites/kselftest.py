@@ -17,7 +17,7 @@ from suites.results import FAIL, PASS, SKIP
 
 DIRECTORIES = ("tools/testing/selftests/drivers/dma-buf", "tools/testing/selftests/drivers/vfio-mdev")
 XEN = ("tools/testing/selftests/drivers/xen",)      # for the first domain of Xen
-MODULES = ("mbochs.ko",)        # that programs load, from their own directory
+MODULES = ("mbochs.ko", "drm_kms_helper.ko", "vkms.ko")     # that programs load, from their own directory
 DEMO = "dmabuf_demo"            # shows instead of testing: for `make run`
 ABSENT = "dmabuf_absent"        # for kernels with the toggles off
 STRESS = "_stress"              # a program whose name ends so belongs to the suite `stress`

@@ -4,16 +4,26 @@
 import json
 import re
 import sys
+from pathlib import Path
 
 from base import config, steps
 from lab import guest, source
 from suites.results import FAIL, PASS, SKIP
 
 SECONDS = 600
+NEEDS = {"drm-sched-tests.ko": "../gpu-sched.ko"}      # what a module wants to be there, seen from it
+ONLY = {"drm-sched-tests.ko": "drm_sched_names"}        # the queue's suites of a module that has others, which take long
+WHERE = {"drm-sched-tests": "drivers/gpu/drm/scheduler/tests/tests_names.c"}    # these suites are
+
+
+def source_of(module):
+    """The file with the queue's tests in the module of that name, if it has any."""
+    return WHERE.get(module, f"drivers/dma-buf/{module}.c")
 
 
 def files(modules):
-    return {f"test/kunit/{module.name}": module for module in modules}
+    needed = [module.parent / NEEDS[module.name] for module in modules if module.name in NEEDS]
+    return {f"test/kunit/{module.name}": module for module in [*modules, *needed]}
 
 
 def name(module):
@@ -22,9 +32,16 @@ def name(module):
 
 def item(module):
     """Load and unload it, between which the kernel's log is its own."""
+    before, after = "", ""
+    if module.name in NEEDS:
+        needed = Path(NEEDS[module.name])
+        before, after = f"insmod /test/kunit/{needed.name} && ", f"rmmod {needed.stem} && "
+    if module.name in ONLY:
+        choice = "/sys/module/kunit/parameters/filter_glob"
+        before, after = f"echo -n {ONLY[module.name]} >{choice}; {before}", f"echo -n '*' >{choice} && {after}"
     return guest.Item(f"kunit.{name(module)}", SECONDS,
-                      f"dmesg -c >/dev/null; insmod /test/kunit/{module.name}; status=$?; dmesg; "
-                      f"rmmod {name(module)} && exit $status")
+                      f"dmesg -c >/dev/null; {before}insmod /test/kunit/{module.name}; status=$?; dmesg; "
+                      f"rmmod {name(module)} && {after}exit $status")
 
 
 def parse(log, where):

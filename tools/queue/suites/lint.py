@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make lint`: checkpatch and codespell on every woven patch, sparse and kernel-doc on every file they touch, and the
-queue's own Coccinelle rules.
+"""`make lint`: checkpatch and codespell on every woven patch, sparse and kernel-doc on every file they touch, the queue's
+own Coccinelle rules, and the page that lists the exporters of fences.
 
 Each checker is first shown a planted fault (lint/): one that finds nothing there is blind, as an
 old sparse is on a new kernel, and its silence about the queue would say nothing.
@@ -15,7 +15,7 @@ import time
 from base import config, origin, steps
 from base.steps import Failure
 from lab import debian, source
-from suites import commits
+from suites import commits, exporters
 from suites.results import FAIL, PASS, Results
 from weave import mails, tree
 
@@ -30,6 +30,9 @@ IGNORED = {
     "CAMELCASE": "the kernel's names of page flags",
     "UNKNOWN_COMMIT_ID": "commits are upstream's, which a tree made from Debian's source does not have",
 }       # and OBSOLETE, see Lint.make_root()
+
+# The same for files below a directory: trace events have a layout of their own, which checkpatch does not know.
+IGNORED_BELOW = {"include/trace/events/": ("PARENTHESIS_ALIGNMENT", "OPEN_ENDED_LINE")}
 
 
 def main(kernels, which=""):
@@ -53,6 +56,16 @@ def said(patch):
     """What a patch says and does, without its number and date and the lines where it does it."""
     text = patch.read_text(encoding="utf-8").rpartition("\n-- \n")[0]
     return re.sub(r"^(Subject: \[PATCH [^]]*\]|Date:.*$|@@ .* @@.*$)", "", text, flags=re.MULTILINE)
+
+
+def counts(patch, complaint):
+    """Whether a @complaint of checkpatch about @patch, `LINE: LEVEL:TYPE: words`, counts in the file that it is about."""
+    match = re.match(r"(\d+): [A-Z]+:([A-Z_]+): ", complaint)
+    if not match:
+        return True
+    lines = patch.read_text(encoding="utf-8").split("\n")[:int(match[1])]
+    path = next((line.removeprefix("+++ b/") for line in reversed(lines) if line.startswith("+++ b/")), "")
+    return not any(path.startswith(where) and match[2] in types for where, types in IGNORED_BELOW.items())
 
 
 def read_sparse(output):
@@ -81,6 +94,7 @@ class Lint:
         touched = commits.touched_by_all(self.kernel)
         self.sparse(git, touched)
         self.kernel_doc(touched)
+        self.fence_exporters()
         self.coccinelle(touched)
 
     def run_short(self):
@@ -88,6 +102,7 @@ class Lint:
         self.checkpatch()
         touched = commits.touched_by_all(self.kernel)
         self.kernel_doc(touched)
+        self.fence_exporters()
         self.coccinelle(touched, whole=False)
 
     def add(self, test, problems, start):
@@ -178,7 +193,7 @@ class Lint:
                  for patch in patches}
         if status and not any(found.values()):
             found[patches[0]] = (stderr or stdout).strip().splitlines()[-1:] or [f"exit status {status}"]
-        return found
+        return {patch: [line for line in lines if counts(patch, line)] for patch, lines in found.items()}
 
     # sparse
 
@@ -314,6 +329,18 @@ class Lint:
         found = [line for line in text.splitlines() if re.search(r"\b(warning|error)\b", line, re.IGNORECASE)]
         # It ends with 0 after a warning. What ends it otherwise leaves the files behind that one unread.
         return found + [f"exit status {status}: {text.strip().splitlines()[-1] if text.strip() else ''}"] * bool(status)
+
+    # exporters of fences
+
+    def fence_exporters(self):
+        """Each has a row in the page that lists them, if the topic that has the page is taken."""
+        page = self.kernel.tree / exporters.PAGE
+        if not page.exists():
+            return
+        start = time.monotonic()
+        known = exporters.defined(self.kernel.tree), self.kernel.name, [kernel.name for kernel in config.queue().kernels]
+        self.planted("exporters", exporters.problems("", *known))
+        self.add("exporters", exporters.problems(page.read_text(encoding="utf-8"), *known), start)
 
     # coccinelle
 

@@ -83,6 +83,16 @@ def test_a_sample_is_code_too(tmp_path):
     assert commits.setting(tmp_path, path, {"CONFIG_SAMPLES": "y"}) == ""
 
 
+def test_a_part_of_a_module(tmp_path):
+    """Its directory is always looked into, as host1x's."""
+    deep = tmp_path / "drivers" / "gpu" / "host1x"
+    deep.mkdir(parents=True)
+    (deep.parent / "Makefile").write_text("obj-y += host1x/ drm/\n")
+    (deep / "Makefile").write_text("host1x-y = \\\n\tbus.o \\\n\tdev.o\nobj-$(CONFIG_HOST1X) += host1x.o\n")
+    assert commits.setting(tmp_path, "drivers/gpu/host1x/dev.c", {"CONFIG_HOST1X": "m"}) == "m"
+    assert commits.setting(tmp_path, "drivers/gpu/host1x/dev.c", {}) == ""
+
+
 def test_which_toggles_matter(tmp_path):
     gadget = tmp_path / "drivers" / "dma-buf"
     gadget.mkdir(parents=True)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from lab import build
-from suites import inguest, kselftest, results
+from suites import inguest, kselftest, kunit, results
 from suites.results import FAIL, PASS, SKIP
 
 TABLE = """
@@ -37,9 +37,10 @@ def session(tmp_path, *names, kernel="6.1", modules=()):
 
 
 def test_modules_that_programs_load_are_those_of_the_kernel_that_boots(tmp_path, recorded):
-    machine = session(tmp_path, "known", modules=["mbochs", "dma-resv-test"])
+    machine = session(tmp_path, "known", modules=["mbochs", "dma-resv-test", "vkms"])
     assert machine.files(["kselftest"]) == {"test/kselftest/known": tmp_path / "known",
-                                            "test/kselftest/mbochs.ko": tmp_path / "drivers/dma-buf/mbochs.ko"}
+                                            "test/kselftest/mbochs.ko": tmp_path / "drivers/dma-buf/mbochs.ko",
+                                            "test/kselftest/vkms.ko": tmp_path / "drivers/dma-buf/vkms.ko"}
     assert "test/kselftest/mbochs.ko" not in machine.files(["kunit"])
 
 
@@ -79,14 +80,25 @@ def test_an_entry_that_fits_no_test(tmp_path, recorded, monkeypatch):
 
 
 def test_modules_of_the_kernels_own(tmp_path, recorded, monkeypatch):
-    machine = session(tmp_path, modules=["dmabuf_kunit", "own-test", "kmemleak-test"])
+    machine = session(tmp_path, modules=["dmabuf_kunit", "own-test", "drm-sched-tests", "kmemleak-test"])
     monkeypatch.setattr(machine, "run", lambda suites, ended: None)
-    own = {"drivers/dma-buf/own-test.c", "drivers/dma-buf/new-test.c"}
+    own = {"drivers/dma-buf/own-test.c", "drivers/dma-buf/new-test.c", kunit.source_of("drm-sched-tests")}
     control = inguest.Unpatched(machine, recorded, own, {"dmabuf_kunit", "own-test", "new-test"})
     control.run(["kunit"], judged=True)
-    assert list(machine.modules) == ["kunit.own-test"]
+    assert set(machine.modules) == {"kunit.own-test", "kunit.drm-sched-tests"}
     assert verdicts(recorded)["kunit.new-test"] == PASS
     assert "kunit.dmabuf_kunit" not in verdicts(recorded)
+
+
+def test_a_module_that_needs_another_and_has_more_suites(tmp_path):
+    module = tmp_path / "tests" / "drm-sched-tests.ko"
+    assert kunit.files([module]) == {"test/kunit/drm-sched-tests.ko": module,
+                                     "test/kunit/gpu-sched.ko": tmp_path / "tests" / "../gpu-sched.ko"}
+    command = kunit.item(module).command
+    order = ["echo -n drm_sched_names >", "insmod /test/kunit/gpu-sched.ko", "insmod /test/kunit/drm-sched-tests.ko",
+             "rmmod drm-sched-tests", "echo -n '*' >", "rmmod gpu-sched"]
+    assert [command.index(word) for word in order] == sorted(command.index(word) for word in order)
+    assert "gpu-sched" not in kunit.item(tmp_path / "own-test.ko").command
 
 
 @pytest.mark.parametrize("log,verdict", [(REFUSED, PASS), (GOOD, FAIL), (REFUSED.replace("(25)", "(22)"), FAIL), ("", FAIL)],

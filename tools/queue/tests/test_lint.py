@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which warnings of sparse count: those that the unpatched source does not have."""
+"""Which warnings of sparse and checkpatch count: those that the unpatched source does not have, those that are not passed over."""
 
 import pytest
 
@@ -122,3 +122,47 @@ def test_the_tree_as_checkpatch_sees_it(toy, tmp_path, monkeypatch):
         assert (it.root / "COPYING").exists() and (it.root / "drivers/a.c").exists()
         assert [path.name for path in (it.root / "scripts").iterdir()] == ["spdxcheck.py"]
     assert (toy.old.tree / "scripts/get_maintainer.pl").exists()
+
+
+PATCH = """\
+Subject: [PATCH] trace
+
+---
+--- a/include/trace/events/dma_fence.h
++++ b/include/trace/events/dma_fence.h
+@@ -1 +1 @@
+-a(
++b(
+--- a/drivers/a.c
++++ b/drivers/a.c
+@@ -1 +1 @@
++c(
+"""
+
+
+@pytest.mark.parametrize("complaint, wanted", [
+    ("8: CHECK:OPEN_ENDED_LINE: Lines should not end with a '('", False),
+    ("8: CHECK:PARENTHESIS_ALIGNMENT: Alignment should match open parenthesis", False),
+    ("8: ERROR:SPACING: space required", True),
+    ("12: CHECK:OPEN_ENDED_LINE: Lines should not end with a '('", True),       # of another file
+    ("1: WARNING:OPEN_ENDED_LINE: of the message", True),
+    ("exit status 2", True),
+])
+def test_layout_of_trace_events_is_passed_over(tmp_path, complaint, wanted):
+    patch = tmp_path / "a.patch"
+    patch.write_text(PATCH)
+    assert lint.counts(patch, complaint) == wanted
+
+
+@pytest.mark.parametrize("status, said, left", [
+    (1, ["8: CHECK:OPEN_ENDED_LINE: no", "12: CHECK:OPEN_ENDED_LINE: no"], ["12: CHECK:OPEN_ENDED_LINE: no"]),
+    (1, ["8: CHECK:OPEN_ENDED_LINE: no"], []),      # not taken for a checkpatch that failed
+    (2, [], ["it died"]),
+])
+def test_what_checkpatch_complains_of(toy, tmp_path, monkeypatch, status, said, left):
+    patch = tmp_path / "a.patch"
+    patch.write_text(PATCH)
+    monkeypatch.setattr(lint.config, "BUILD", tmp_path)
+    monkeypatch.setattr(lint.source, "tools_tree", lambda: tmp_path)
+    monkeypatch.setattr(lint.steps, "attempt", lambda *a, **k: (status, "".join(f"{patch}:{line}\n" for line in said), "it died\n"))
+    assert lint.Lint(toy.old, Results()).complaints([patch]) == {patch: left}

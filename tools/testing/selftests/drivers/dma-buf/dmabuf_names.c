@@ -694,6 +694,48 @@ FIXTURE_TEARDOWN(trace)
 	close(self->vgem);
 }
 
+/*
+ * What a program that parses the records relies on. Whether a char is signed depends on
+ * how the kernel was compiled, so that is left out.
+ */
+#define NAMES_IN_RECORD "__get_str(driver), __get_str(timeline)"
+
+static const char *record_format =
+	"\tfield:__data_loc char[] driver;\toffset:8;\tsize:4;\n"
+	"\tfield:__data_loc char[] timeline;\toffset:12;\tsize:4;\n"
+	"\tfield:unsigned int context;\toffset:16;\tsize:4;\n"
+	"\tfield:unsigned int seqno;\toffset:20;\tsize:4;\n"
+	"\n"
+	"print fmt: \"driver=%s timeline=%s context=%u seqno=%u\", " NAMES_IN_RECORD
+	", REC->context, REC->seqno\n";
+
+TEST_F(trace, format_is_that_of_upstream)
+{
+	static const char * const events[] = { "init", "emit", "enable_signal", "signaled",
+					       "wait_start", "wait_end", "destroy" };
+	char path[128], text[4096], *from, *tail;
+	unsigned int i;
+	ssize_t got;
+	int fd;
+
+	for (i = 0; i < sizeof(events) / sizeof(*events); i++) {
+		snprintf(path, sizeof(path), INSTANCE "/events/dma_fence/dma_fence_%s/format",
+			 events[i]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		ASSERT_LE(0, fd);
+		got = read(fd, text, sizeof(text) - 1);
+		close(fd);
+		ASSERT_LT(0, got);
+		text[got] = 0;
+		while ((from = strstr(text, "\tsigned:")) && (tail = strchr(from, '\n')))
+			memmove(from, tail, strlen(tail) + 1);
+		/* The fields that every event has end with an empty line. */
+		from = strstr(text, "\n\n");
+		ASSERT_TRUE(!!from);
+		EXPECT_STREQ(record_format, from + 2);
+	}
+}
+
 static int buf_wait(int buf)
 {
 	struct dma_buf_sync sync = { .flags = DMA_BUF_SYNC_START | DMA_BUF_SYNC_RW };
