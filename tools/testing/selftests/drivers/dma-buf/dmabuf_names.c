@@ -532,18 +532,6 @@ TEST_F(vgem, bufinfo_in_a_storm)
 	EXPECT_LT(0, signaled);
 }
 
-static int put(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
-	int ret;
-
-	if (fd < 0)
-		return -1;
-	ret = write(fd, value, strlen(value)) == (ssize_t)strlen(value) ? 0 : -1;
-	close(fd);
-	return ret;
-}
-
 /* Events of this thread, too, in the instance that the test reads. */
 static void trace_me(void)
 {

@@ -61,18 +61,6 @@ static time_t seconds(void)
 	return now.tv_sec;
 }
 
-static int put(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
-	int ret;
-
-	if (fd < 0)
-		return -1;
-	ret = write(fd, value, strlen(value)) == (ssize_t)strlen(value) ? 0 : -1;
-	close(fd);
-	return ret;
-}
-
 /* Reads all of it; whether there is a @word in any line. */
 static bool file_has(const char *path, const char *word)
 {

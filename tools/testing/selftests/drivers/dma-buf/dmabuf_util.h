@@ -39,6 +39,19 @@
 
 #define BUF_SIZE 65536
 
+/* Writes @value into a file of the kernel's. */
+static inline int put(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	int ret;
+
+	if (fd < 0)
+		return -1;
+	ret = write(fd, value, strlen(value)) == (ssize_t)strlen(value) ? 0 : -1;
+	close(fd);
+	return ret;
+}
+
 /* Also gives the @memfd below it, or -1. It is the caller's to close, also on failure. */
 static inline int udmabuf_new(size_t size, int *memfd)
 {
