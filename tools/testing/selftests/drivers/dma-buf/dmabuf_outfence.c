@@ -266,17 +266,17 @@ static void debug_path(struct card *c, char *path, size_t size)
 /* How many references the kernel has to the framebuffer that is written to; 0 if unknown. */
 static unsigned int card_refs(struct card *c)
 {
-	unsigned int id = 0, refs = 0, found = 0;
+	unsigned int id = 0, found = 0;
 	char path[64], *line = NULL;
 	size_t room = 0;
 	FILE *file;
 
 	debug_path(c, path, sizeof(path));
 	file = fopen(path, "re");
-	while (file && getline(&line, &room, file) > 0)
-		if (sscanf(line, "framebuffer[%u]", &id) != 1 &&
-		    sscanf(line, " refcount=%u", &refs) == 1 && id == c->fbs[1])
-			found = refs;
+	/* Its own count comes first, those of its objects follow. */
+	while (file && !found && getline(&line, &room, file) > 0)
+		if (sscanf(line, "framebuffer[%u]", &id) != 1 && id == c->fbs[1])
+			sscanf(line, " refcount=%u", &found);
 	free(line);
 	if (file)
 		fclose(file);
