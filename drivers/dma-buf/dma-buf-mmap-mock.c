@@ -17,6 +17,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-buf-mapped.h>
+#include <linux/dma-mapping.h>
 #include <linux/err.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
@@ -26,6 +27,8 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/pgtable.h>
+#include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/uaccess.h>
@@ -48,6 +51,8 @@ struct mock {
 	atomic_t failed;
 	atomic_t unrestored_file;
 	atomic_t unrestored_pgoff;
+	atomic_t unlike_own;
+	atomic_t closed;
 };
 
 static const unsigned long first_pgoff[MOCK_FILES] = {
@@ -78,6 +83,8 @@ static void mock_put(struct mock *m)
 	kref_put(&m->ref, mock_free);
 }
 
+static const struct file_operations importer_fops;
+
 /* Page faults: the file that the vma refers to tells where the buffer begins. */
 static vm_fault_t mock_fault(struct vm_fault *vmf)
 {
@@ -85,8 +92,11 @@ static vm_fault_t mock_fault(struct vm_fault *vmf)
 	unsigned int i;
 
 	/* Only the importer's are without. */
-	if (!m)
+	if (!m) {
+		if (vmf->vma->vm_file->f_op != &importer_fops)
+			return VM_FAULT_SIGBUS;
 		m = vmf->vma->vm_file->private_data;
+	}
 	for (i = 0; i < MOCK_FILES; i++)
 		if (vmf->vma->vm_file == m->files[i])
 			break;
@@ -103,41 +113,78 @@ static const struct vm_operations_struct mock_vm_ops = {
 	.fault = mock_fault,
 };
 
+static void add_flags(struct vm_area_struct *vma, unsigned long flags)
+{
+	vm_flags_set(vma, flags);
+}
+
 /* The exporter. */
+static bool unlike_own(const struct vm_area_struct *vma)
+{
+	return !vma->vm_ops || vma->vm_ops->close || vma->vm_private_data ||
+	       vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP) ||
+	       pgprot_val(vma->vm_page_prot) != pgprot_val(vm_get_page_prot(vma->vm_flags));
+}
+
 static int buffer_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma)
 {
 	struct mock *m = dmabuf->priv;
 	u32 fail = READ_ONCE(m->fail), flags = READ_ONCE(m->flags);
-	unsigned long page = vma->vm_pgoff;
+	unsigned long page = vma->vm_pgoff, inserted, i;
 	int ret;
 
+	if (unlike_own(vma))
+		atomic_inc(&m->unlike_own);
 	if (fail == MOCK_FAIL_FIRST)
 		return -ENXIO;
-	vma->vm_ops = &mock_vm_ops;
-	vma->vm_private_data = m;
+	if (!(flags & MOCK_NO_OPS)) {
+		vma->vm_ops = &mock_vm_ops;
+		vma->vm_private_data = m;
+	}
 	if (flags & MOCK_FLAGS)
-		vm_flags_set(vma, VM_DONTDUMP);
+		add_flags(vma, VM_DONTDUMP);
 	if (flags & MOCK_SWAP) {
 		vma_set_file(vma, m->backing->file);
 		vma->vm_pgoff += MOCK_BACKING_PGOFF;
 	}
-	if (fail == MOCK_FAIL_INSERTED) {
-		ret = vm_insert_page(vma, vma->vm_start, m->pages[page]);
+	inserted = flags & MOCK_NO_OPS ? vma_pages(vma) : fail == MOCK_FAIL_INSERTED;
+	for (i = 0; i < inserted; i++) {
+		ret = vm_insert_page(vma, vma->vm_start + i * PAGE_SIZE, m->pages[page + i]);
 		if (ret)
 			return ret;
 	}
 	return fail == MOCK_FAIL_NEVER ? 0 : -ENXIO;
 }
 
-static struct sg_table *no_map(struct dma_buf_attachment *attachment,
-			       enum dma_data_direction direction)
+static struct sg_table *buffer_map(struct dma_buf_attachment *attachment,
+				   enum dma_data_direction direction)
 {
-	return ERR_PTR(-EOPNOTSUPP);
+	struct mock *m = attachment->dmabuf->priv;
+	struct sg_table *table = kzalloc(sizeof(*table), GFP_KERNEL);
+	int ret;
+
+	if (!table)
+		return ERR_PTR(-ENOMEM);
+	ret = sg_alloc_table_from_pages(table, m->pages, m->num_pages, 0,
+					m->num_pages * PAGE_SIZE, GFP_KERNEL);
+	if (ret)
+		goto free_table;
+	ret = dma_map_sgtable(attachment->dev, table, direction, 0);
+	if (!ret)
+		return table;
+
+	sg_free_table(table);
+free_table:
+	kfree(table);
+	return ERR_PTR(ret);
 }
 
-static void no_unmap(struct dma_buf_attachment *attachment, struct sg_table *table,
-		     enum dma_data_direction direction)
+static void buffer_unmap(struct dma_buf_attachment *attachment, struct sg_table *table,
+			 enum dma_data_direction direction)
 {
+	dma_unmap_sgtable(attachment->dev, table, direction, 0);
+	sg_free_table(table);
+	kfree(table);
 }
 
 static void backing_release(struct dma_buf *dmabuf)
@@ -154,16 +201,16 @@ static void buffer_release(struct dma_buf *dmabuf)
 }
 
 static const struct dma_buf_ops buffer_ops = {
-	.map_dma_buf = no_map,
-	.unmap_dma_buf = no_unmap,
+	.map_dma_buf = buffer_map,
+	.unmap_dma_buf = buffer_unmap,
 	.mmap = buffer_mmap,
 	.release = buffer_release,
 };
 
-/* A file with an address space of its own is all that is wanted of it. */
+/* A file with an address space of its own is all that is wanted of it: it is not exported. */
 static const struct dma_buf_ops backing_ops = {
-	.map_dma_buf = no_map,
-	.unmap_dma_buf = no_unmap,
+	.map_dma_buf = buffer_map,
+	.unmap_dma_buf = buffer_unmap,
 	.release = backing_release,
 };
 
@@ -184,14 +231,38 @@ static struct dma_buf *mock_export(struct mock *m, const struct dma_buf_ops *ops
 }
 
 /* The importer. */
+static void importer_close(struct vm_area_struct *vma)
+{
+	struct mock *m = vma->vm_private_data;
+
+	atomic_inc(&m->closed);
+}
+
+static const struct vm_operations_struct importer_vm_ops = {
+	.close = importer_close,
+	.fault = mock_fault,
+};
+
 static int importer_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct mock *m = file->private_data;
 	unsigned long pgoff = vma->vm_pgoff;
+	u32 flags = READ_ONCE(m->flags);
 	int ret;
 
 	if (pgoff < MOCK_IMPORTER_PGOFF)
 		return -EINVAL;
+	if (!(flags & MOCK_CLEARS)) {
+		vma->vm_ops = &importer_vm_ops;
+		vma->vm_private_data = m;
+	} else {
+		vma->vm_ops = NULL;
+	}
+	if (flags & MOCK_FRAMES) {
+		/* As drm_gem_mmap_obj() of 5.10 does. */
+		add_flags(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
+		vma->vm_page_prot = pgprot_writecombine(vm_get_page_prot(vma->vm_flags));
+	}
 	ret = dma_buf_mmap(m->buffer, vma, pgoff - MOCK_IMPORTER_PGOFF);
 	if (!ret)
 		return 0;
@@ -200,10 +271,10 @@ static int importer_mmap(struct file *file, struct vm_area_struct *vma)
 		atomic_inc(&m->unrestored_file);
 	if (vma->vm_pgoff != pgoff)
 		atomic_inc(&m->unrestored_pgoff);
-	if (!(READ_ONCE(m->flags) & MOCK_FALLBACK))
+	if (!(flags & MOCK_FALLBACK))
 		return ret;
 	vma->vm_ops = &mock_vm_ops;
-	vma->vm_private_data = READ_ONCE(m->flags) & MOCK_NAMELESS ? NULL : m;
+	vma->vm_private_data = flags & MOCK_NAMELESS ? NULL : m;
 	return 0;
 }
 
@@ -340,8 +411,7 @@ static int mock_set(struct mock *m, const void __user *user)
 
 	if (copy_from_user(&set, user, sizeof(set)))
 		return -EFAULT;
-	if (set.fail > MOCK_FAIL_INSERTED ||
-	    set.flags & ~(MOCK_SWAP | MOCK_FALLBACK | MOCK_FLAGS | MOCK_NAMELESS))
+	if (set.fail > MOCK_FAIL_INSERTED || set.flags & ~MOCK_ALL_FLAGS)
 		return -EINVAL;
 	WRITE_ONCE(m->fail, set.fail);
 	WRITE_ONCE(m->flags, set.flags);
@@ -355,6 +425,8 @@ static int mock_get(struct mock *m, void __user *user)
 		.failed = atomic_read(&m->failed),
 		.unrestored_file = atomic_read(&m->unrestored_file),
 		.unrestored_pgoff = atomic_read(&m->unrestored_pgoff),
+		.unlike_own = atomic_read(&m->unlike_own),
+		.closed = atomic_read(&m->closed),
 	};
 	unsigned int i;
 

@@ -47,6 +47,10 @@ enum mock_fail {
 #define MOCK_FALLBACK	0x2	/* the importer maps by itself what it cannot forward */
 #define MOCK_FLAGS	0x4	/* the exporter changes the flags of the vma */
 #define MOCK_NAMELESS	0x8	/* what the importer maps by itself does not name the buffer */
+#define MOCK_NO_OPS	0x10	/* the exporter maps all pages at once, without operations */
+#define MOCK_FRAMES	0x20	/* the importer sets the vma up for page frames first */
+#define MOCK_CLEARS	0x40	/* the importer removes its vm_operations first */
+#define MOCK_ALL_FLAGS	0x7f
 
 /* Makes the buffer. EBUSY: it is there. EINVAL: no pages, or too many. */
 struct mock_create {
@@ -69,6 +73,8 @@ struct mock_get {
 	__u32 failed;		/* how often dma_buf_mmap() failed */
 	__u32 unrestored_file;	/* how often the vma had another file after that */
 	__u32 unrestored_pgoff;	/* how often another offset */
+	__u32 unlike_own;	/* vmas that were not as mmap() of the buffer's file makes them */
+	__u32 closed;		/* how often close() of the importer's vm_operations was called */
 	__u32 pad;		/* the same size for 32-bit programs */
 };
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Forwarded mappings of a dma-buf: whoever maps a buffer through an importer, or from
- * an exporter who lets mappings refer to another file, holds exactly one reference on
- * exactly one file for each vma, whichever way the mapping goes: it works, or fails
- * before or after the file was swapped, it is forked, moved, split, merged or replaced.
- * And whoever takes pages away from all mappings of a buffer takes them from these.
+ * Forwarded mappings of a dma-buf. Each vma of a buffer that is mapped through an
+ * importer, or from an exporter that lets mappings refer to another file, holds exactly
+ * one reference on exactly one file: when mapping works, when it fails before or after
+ * the file was swapped, and when the mapping is forked, moved, split, merged or replaced.
+ * The exporter gets each vma as from mmap() of the buffer's own file, and when it takes
+ * pages away from all mappings of the buffer it takes them from these.
  *
  * The importer and the exporter are of CONFIG_DMABUF_MMAP_MOCK, in whose header stands
  * what they can be told.
@@ -25,12 +26,14 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <linux/dma-buf.h>
 #include <linux/udmabuf.h>
 
+#include "dmabuf_util.h"
 #include "../../kselftest_harness.h"
 #include "../../../../../drivers/dma-buf/dma-buf-mmap-mock.h"
 
@@ -605,6 +608,163 @@ TEST_F(mmap, unmap_mapping_range_finds_every_alias)
 	}
 }
 
+/* The exporter need not know that a mapping is forwarded. */
+TEST_F(mmap, exporter_gets_a_vma_as_from_its_own_file)
+{
+	unsigned int way, file, swap, flags;
+	uint32_t *addr;
+
+	for (flags = 0; flags <= (MOCK_FRAMES | MOCK_CLEARS); flags += MOCK_FRAMES) {
+		for (way = 0; a_way(way, &file, &swap); way++) {
+			ASSERT_EQ(0, tell(self, MOCK_FAIL_NEVER, swap | flags));
+			addr = map(self, file, 1, 2);
+			ASSERT_TRUE(mapped(addr));
+			EXPECT_EQ(0, unmap(self, addr, 0, 2));
+		}
+	}
+	EXPECT_EQ(0, mock(self).unlike_own);
+	EXPECT_EQ(0, mock(self).closed);
+	EXPECT_REFS(0, 0, 0);
+}
+
+/* What reading there does: the signal that ends a process, or 0. */
+static int signal_of(struct _test_data_mmap *self, uint32_t *map, unsigned int page)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		seen(self, map, page);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+/* An exporter need not have operations: the mapping is found where mremap() moved it. */
+TEST_F(mmap, exporter_without_operations)
+{
+	unsigned int way, file, swap, flags;
+	uint32_t *addr, *place;
+
+	for (flags = 0; flags <= MOCK_CLEARS; flags += MOCK_CLEARS) {
+		for (way = 0; a_way(way, &file, &swap); way++) {
+			ASSERT_EQ(0, tell(self, MOCK_FAIL_NEVER, swap | flags | MOCK_NO_OPS));
+			addr = map(self, file, 2, 3);
+			ASSERT_TRUE(mapped(addr));
+			place = mmap(NULL, 3 * self->page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+				     -1, 0);
+			ASSERT_TRUE(mapped(place));
+			addr = mremap(addr, 3 * self->page, 3 * self->page,
+				      MREMAP_MAYMOVE | MREMAP_FIXED, place);
+			ASSERT_TRUE(addr == place);
+			EXPECT_EQ(3, seen(self, addr, 1));
+			ASSERT_EQ(0, zap(self, holder(swap), 3, 1));
+			EXPECT_EQ(2, seen(self, addr, 0));
+			EXPECT_EQ(SIGBUS, signal_of(self, addr, 1));
+			EXPECT_EQ(4, seen(self, addr, 2));
+			EXPECT_EQ(0, unmap(self, addr, 0, 3));
+			EXPECT_REFS(0, 0, 0);
+		}
+	}
+	EXPECT_EQ(0, mock(self).closed);
+}
+
+/*
+ * A real importer of the buffer: the mapping does not grow, and its handle may be closed at any
+ * time. vgem does not tell where to map an import, but that is where the last buffer was.
+ */
+struct closer {
+	int vgem;
+	int buffer;
+	bool stop;
+};
+
+static int vgem_offset(int vgem, size_t size, uint64_t *offset)
+{
+	struct drm_mode_create_dumb create = { .width = size / 4, .height = 1, .bpp = 32 };
+	struct drm_mode_map_dumb dumb = { 0 };
+	int ret;
+
+	if (ioctl(vgem, DRM_IOCTL_MODE_CREATE_DUMB, &create))
+		return -1;
+	dumb.handle = create.handle;
+	ret = ioctl(vgem, DRM_IOCTL_MODE_MAP_DUMB, &dumb);
+	*offset = dumb.offset;
+	return gem_close(vgem, create.handle) || ret ? -1 : 0;
+}
+
+static int vgem_import(const struct closer *c, uint32_t *handle)
+{
+	struct drm_prime_handle prime = { .fd = c->buffer };
+	int ret = ioctl(c->vgem, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime);
+
+	*handle = prime.handle;
+	return ret;
+}
+
+static void *close_and_import(void *arg)
+{
+	struct closer *c = arg;
+	uint32_t handle;
+
+	while (!__atomic_load_n(&c->stop, __ATOMIC_RELAXED)) {
+		if (vgem_import(c, &handle))
+			return (void *)1;
+		gem_close(c->vgem, handle);
+	}
+	return NULL;
+}
+
+TEST_F(mmap, through_vgem)
+{
+	struct closer c = { .vgem = drm_open("vgem"), .buffer = self->fds[MOCK_BUFFER] };
+	unsigned int i, worked = 0, failed = 0;
+	size_t size = PAGES * self->page;
+	long refs;
+	uint32_t *addr, handle;
+	uint64_t offset;
+	pthread_t thread;
+	void *ret;
+
+	ASSERT_LE(0, c.vgem)
+		TH_LOG("no device of vgem: is CONFIG_DRM_VGEM on?");
+	ASSERT_EQ(0, tell(self, MOCK_FAIL_NEVER, 0));
+	ASSERT_EQ(0, vgem_offset(c.vgem, size, &offset));
+	ASSERT_EQ(0, vgem_import(&c, &handle));
+	refs = mock(self).refs[MOCK_BUFFER];
+	addr = mmap64(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, c.vgem, offset);
+	if (!mapped(addr) && errno == EINVAL)
+		SKIP(return, "vgem does not map imports");
+	ASSERT_TRUE(mapped(addr));
+	EXPECT_EQ(refs + 1, mock(self).refs[MOCK_BUFFER]);
+	EXPECT_EQ(3, seen(self, addr, 3));
+	EXPECT_FALSE(mapped(mremap(addr, size, size + self->page, MREMAP_MAYMOVE)));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(0, unmap(self, addr, 0, PAGES));
+	EXPECT_EQ(0, gem_close(c.vgem, handle));
+	EXPECT_REFS(0, 0, 0);
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, close_and_import, &c));
+	for (i = 0; i < 100000 && (i < 2000 || !worked || !failed); i++) {
+		addr = mmap64(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, c.vgem, offset);
+		if (mapped(addr)) {
+			worked++;
+			unmap(self, addr, 0, PAGES);
+		} else {
+			failed++;
+		}
+	}
+	__atomic_store_n(&c.stop, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, &ret));
+	EXPECT_TRUE(!ret);
+	EXPECT_LT(0, worked);
+	EXPECT_LT(0, failed);
+	close(c.vgem);
+	EXPECT_REFS(0, 0, 0);
+}
+
 struct storm {
 	struct _test_data_mmap *self;
 	bool stop;
@@ -751,6 +911,24 @@ TEST_F(mmap, areas_with_a_frame)
 	EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
 }
 
+/* Without the patch a kernel BUG, so it comes after the other tests of the device. */
+TEST_F(mmap, importer_that_maps_frames_forwards_to_one_that_maps_pages)
+{
+	unsigned int flags, page;
+	uint32_t *addr;
+
+	for (flags = 0; flags <= MOCK_CLEARS; flags += MOCK_CLEARS) {
+		ASSERT_EQ(0, tell(self, MOCK_FAIL_NEVER, flags | MOCK_NO_OPS | MOCK_FRAMES));
+		addr = map(self, MOCK_IMPORTER, 0, PAGES);
+		ASSERT_TRUE(mapped(addr));
+		for (page = 0; page < PAGES; page++)
+			EXPECT_EQ(page, seen(self, addr, page));
+		EXPECT_REFS(0, 1, 0);
+		EXPECT_EQ(0, unmap(self, addr, 0, PAGES));
+		EXPECT_REFS(0, 0, 0);
+	}
+}
+
 static long kernel_taints(void)
 {
 	FILE *file = fopen("/proc/sys/kernel/tainted", "r");
@@ -801,6 +979,36 @@ TEST(udmabuf_keeps_what_its_memfd_loses)
 	EXPECT_LE(0, taints);
 	/* "Bad page cache", where that is no BUG. */
 	EXPECT_EQ(taints, kernel_taints());
+}
+
+/* The mapping of a udmabuf holds no pages to be had by others; that of its memfd does. */
+TEST(udmabuf_pages_are_had_through_the_memfd)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	struct iovec iov = { .iov_len = page };
+	int memfd, buf, pipes[2];
+	void *view;
+
+	buf = udmabuf_new(page, &memfd);
+	ASSERT_LE(0, buf);
+	ASSERT_EQ(0, pipe(pipes));
+	view = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0);
+	ASSERT_TRUE(mapped(view));
+	memset(view, 7, page);
+	iov.iov_base = view;
+	EXPECT_EQ(-1, vmsplice(pipes[1], &iov, 1, 0));
+	EXPECT_EQ(EFAULT, errno);
+	iov.iov_base = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+	ASSERT_TRUE(mapped(iov.iov_base));
+	EXPECT_EQ((ssize_t)page, vmsplice(pipes[1], &iov, 1, 0));
+	EXPECT_EQ((ssize_t)page, read(pipes[0], view, page));
+	EXPECT_EQ(7, *(char *)view);
+	munmap(iov.iov_base, page);
+	munmap(view, page);
+	close(pipes[0]);
+	close(pipes[1]);
+	close(memfd);
+	close(buf);
 }
 
 struct syncer {
