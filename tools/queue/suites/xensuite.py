@@ -16,8 +16,8 @@ from suites.results import FAIL, PASS
 from weave import tree
 
 # Of ioctls that gntdev has had before: what has a fix in the queue, and what goes on as it did.
-FIXED = ("stock.export_two_waiters", "stock.export_interrupted_waiter")
-AS_BEFORE = ("stock.export_and_wait", "stock.import")
+FIXED = ("stock.export_two_waiters",)
+AS_BEFORE = ("stock.export_and_wait", "stock.export_waiter_with_signals", "stock.import")
 INVERSION = "possible circular locking"     # what lockdep says of gntdev's, see stock.map_while_mapping
 PEER = "gntdev_dmabuf_peer"
 DEMO = "gntdev_dmabuf_demo"     # shows instead of testing: for `make run DEMO=xen`

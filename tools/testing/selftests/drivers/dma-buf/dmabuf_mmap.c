@@ -25,13 +25,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include <linux/dma-buf.h>
-#include <linux/udmabuf.h>
 
 #include "dmabuf_util.h"
 #include "../../kselftest_harness.h"
@@ -927,146 +923,6 @@ TEST_F(mmap, importer_that_maps_frames_forwards_to_one_that_maps_pages)
 		EXPECT_EQ(0, unmap(self, addr, 0, PAGES));
 		EXPECT_REFS(0, 0, 0);
 	}
-}
-
-static long kernel_taints(void)
-{
-	FILE *file = fopen("/proc/sys/kernel/tainted", "r");
-	long taints = -1;
-
-	if (file) {
-		if (fscanf(file, "%ld", &taints) != 1)
-			taints = -1;
-		fclose(file);
-	}
-	return taints;
-}
-
-/*
- * The pages of a udmabuf are those of a memfd, which can lose them while they are mapped: all of
- * them when it is closed, or some. The buffer keeps what it has.
- */
-TEST(udmabuf_keeps_what_its_memfd_loses)
-{
-	struct udmabuf_create create = { .size = PAGES * sysconf(_SC_PAGESIZE) };
-	int memfd = syscall(__NR_memfd_create, "dmabuf-mmap", MFD_ALLOW_SEALING);
-	size_t page = sysconf(_SC_PAGESIZE);
-	int dev = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
-	long taints = kernel_taints();
-	unsigned int *view;
-	unsigned int i;
-	int buf;
-
-	ASSERT_LE(0, dev)
-		TH_LOG("no /dev/udmabuf: is CONFIG_UDMABUF on?");
-	ASSERT_LE(0, memfd);
-	ASSERT_EQ(0, ftruncate(memfd, PAGES * page));
-	ASSERT_EQ(0, fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK));
-	create.memfd = memfd;
-	buf = ioctl(dev, UDMABUF_CREATE, &create);
-	ASSERT_LE(0, buf);
-	view = mmap(NULL, PAGES * page, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0);
-	ASSERT_TRUE(mapped(view));
-	for (i = 0; i < PAGES; i++)
-		view[i * page / sizeof(*view)] = i + 1;
-	EXPECT_EQ(0, fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, page, page));
-	close(memfd);
-	for (i = 0; i < PAGES; i++)
-		EXPECT_EQ(i + 1, view[i * page / sizeof(*view)]);
-	munmap(view, PAGES * page);
-	close(buf);
-	close(dev);
-	EXPECT_LE(0, taints);
-	/* "Bad page cache", where that is no BUG. */
-	EXPECT_EQ(taints, kernel_taints());
-}
-
-/* The mapping of a udmabuf holds no pages to be had by others; that of its memfd does. */
-TEST(udmabuf_pages_are_had_through_the_memfd)
-{
-	size_t page = sysconf(_SC_PAGESIZE);
-	struct iovec iov = { .iov_len = page };
-	int memfd, buf, pipes[2];
-	void *view;
-
-	buf = udmabuf_new(page, &memfd);
-	ASSERT_LE(0, buf);
-	ASSERT_EQ(0, pipe(pipes));
-	view = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0);
-	ASSERT_TRUE(mapped(view));
-	memset(view, 7, page);
-	iov.iov_base = view;
-	EXPECT_EQ(-1, vmsplice(pipes[1], &iov, 1, 0));
-	EXPECT_EQ(EFAULT, errno);
-	iov.iov_base = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
-	ASSERT_TRUE(mapped(iov.iov_base));
-	EXPECT_EQ((ssize_t)page, vmsplice(pipes[1], &iov, 1, 0));
-	EXPECT_EQ((ssize_t)page, read(pipes[0], view, page));
-	EXPECT_EQ(7, *(char *)view);
-	munmap(iov.iov_base, page);
-	munmap(view, page);
-	close(pipes[0]);
-	close(pipes[1]);
-	close(memfd);
-	close(buf);
-}
-
-struct syncer {
-	pthread_t thread;
-	int buf;
-	unsigned int *ready;
-	int ret;
-};
-
-static void *sync_thread(void *data)
-{
-	struct dma_buf_sync sync = { .flags = DMA_BUF_SYNC_START | DMA_BUF_SYNC_RW };
-	struct syncer *s = data;
-
-	__atomic_add_fetch(s->ready, 1, __ATOMIC_RELAXED);
-	while (__atomic_load_n(s->ready, __ATOMIC_RELAXED) < 2)
-		sched_yield();
-	s->ret = ioctl(s->buf, DMA_BUF_IOCTL_SYNC, &sync);
-	sync.flags = DMA_BUF_SYNC_END | DMA_BUF_SYNC_RW;
-	s->ret |= ioctl(s->buf, DMA_BUF_IOCTL_SYNC, &sync);
-	return NULL;
-}
-
-/*
- * The first who synchronizes a udmabuf has a table of its pages made. Two that are first leave one
- * table: another would be leaked, which kmemleak tells when all tests are done.
- */
-TEST(udmabuf_synchronized_by_two_at_once)
-{
-	struct udmabuf_create create = { .size = PAGES * sysconf(_SC_PAGESIZE) };
-	int memfd = syscall(__NR_memfd_create, "dmabuf-mmap", MFD_ALLOW_SEALING);
-	int dev = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
-	unsigned int buffer, i;
-
-	ASSERT_LE(0, dev);
-	ASSERT_LE(0, memfd);
-	ASSERT_EQ(0, ftruncate(memfd, create.size));
-	ASSERT_EQ(0, fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK));
-	create.memfd = memfd;
-	for (buffer = 0; buffer < 100; buffer++) {
-		int buf = ioctl(dev, UDMABUF_CREATE, &create);
-		unsigned int ready = 0;
-		struct syncer syncers[2];
-
-		ASSERT_LE(0, buf);
-		for (i = 0; i < 2; i++) {
-			syncers[i] = (struct syncer){ .buf = buf, .ready = &ready };
-			ASSERT_EQ(0, pthread_create(&syncers[i].thread, NULL, sync_thread,
-						    &syncers[i]));
-		}
-		for (i = 0; i < 2; i++) {
-			pthread_join(syncers[i].thread, NULL);
-			EXPECT_EQ(0, syncers[i].ret);
-		}
-		close(buf);
-	}
-	close(memfd);
-	close(dev);
 }
 
 TEST_HARNESS_MAIN

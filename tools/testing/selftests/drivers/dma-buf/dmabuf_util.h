@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -32,6 +33,9 @@
 #endif
 #ifndef F_SEAL_SHRINK
 #define F_SEAL_SHRINK 0x0002
+#endif
+#ifndef F_SEAL_WRITE
+#define F_SEAL_WRITE 0x0008
 #endif
 #ifndef MFD_ALLOW_SEALING
 #define MFD_ALLOW_SEALING 0x0002U
@@ -50,6 +54,23 @@ static inline int put(const char *path, const char *value)
 	ret = write(fd, value, strlen(value)) == (ssize_t)strlen(value) ? 0 : -1;
 	close(fd);
 	return ret;
+}
+
+/*
+ * From here on this process gets no file descriptor, and EMFILE for an error. @before is what
+ * setrlimit() takes to end that.
+ */
+static inline int no_more_fds(struct rlimit *before)
+{
+	struct rlimit limit;
+	int next = dup(STDOUT_FILENO);
+
+	if (next < 0 || getrlimit(RLIMIT_NOFILE, before))
+		return -1;
+	close(next);
+	limit = *before;
+	limit.rlim_cur = next;
+	return setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /* Also gives the @memfd below it, or -1. It is the caller's to close, also on failure. */

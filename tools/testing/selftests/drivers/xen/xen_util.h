@@ -410,6 +410,29 @@ static inline int xen_usage(int domid, struct xen_usage *usage)
 	return usage->maptrack < 0 ? -EIO : 0;
 }
 
+/*
+ * The difference to what was counted @before, in grants that are mapped and in pages of this
+ * domain. It is 0 within @seconds, or wrong.
+ */
+static inline long xen_left(int domid, const struct xen_usage *before, double seconds)
+{
+	double limit = now() + seconds;
+	struct xen_usage after;
+	long wrong;
+
+	for (;;) {
+		if (xen_usage(domid, &after))
+			return -EIO;
+		wrong = labs(after.active - before->active) + xen_pages_lost(before, &after);
+		if (wrong && now() > limit)
+			fprintf(stderr, "# mapped grants %ld, before %ld; pages %ld, before %ld\n",
+				after.active, before->active, after.pages, before->pages);
+		if (!wrong || now() > limit)
+			return wrong;
+		usleep(100000);
+	}
+}
+
 static inline int gntdev_open(void)
 {
 	int fd = open(GNTDEV, O_RDWR | O_CLOEXEC);
@@ -618,6 +641,30 @@ static inline int map_eventfd(int gntdev, int buf, int eventfd)
 	struct ioctl_gntdev_dmabuf_map_eventfd arg = { .fd = buf, .eventfd = eventfd };
 
 	return ioctl(gntdev, IOCTL_GNTDEV_DMABUF_MAP_EVENTFD, &arg) ? errno : 0;
+}
+
+/* Those that were there before. */
+static inline int export(int gntdev, unsigned int domid, const __u32 *refs, unsigned int count,
+			 int *fd)
+{
+	struct ioctl_gntdev_dmabuf_exp_from_refs *arg;
+	int ret;
+
+	arg = calloc(1, sizeof(*arg) + count * sizeof(__u32));
+	arg->count = count;
+	arg->domid = domid;
+	memcpy(arg->refs, refs, count * sizeof(__u32));
+	ret = ioctl(gntdev, IOCTL_GNTDEV_DMABUF_EXP_FROM_REFS, arg) ? errno : 0;
+	*fd = ret ? -1 : (int)arg->fd;
+	free(arg);
+	return ret;
+}
+
+static inline int export_wait(int gntdev, int fd, unsigned int ms)
+{
+	struct ioctl_gntdev_dmabuf_exp_wait_released arg = { .fd = fd, .wait_to_ms = ms };
+
+	return ioctl(gntdev, IOCTL_GNTDEV_DMABUF_EXP_WAIT_RELEASED, &arg) ? errno : 0;
 }
 
 #endif /* XEN_UTIL_H */
