@@ -12,13 +12,17 @@ source = $(if $(SOURCE),--source '$(SOURCE)')
 from = $(if $(FROM),--from '$(FROM)')
 demo = $(if $(DEMO),--demo '$(DEMO)')
 features = $(if $(FEATURES),--features '$(FEATURES)')
+merge = $(if $(filter-out 0 n no,$(MERGE)),--merge)
+nearest = $(if $(filter-out 0 n no,$(NEAREST)),--nearest)
+topic = $(if $(TOPIC),--topic '$(TOPIC)')
+sign = $(if $(SIGN),--sign '$(SIGN)')
 force = $(if $(filter-out 0 n no,$(FORCE)),--force)
 
 .PHONY: help
 help:
 	@$(QUEUE) help
 
-.PHONY: run check check-full upkeep deps source series am tree topics base pin refresh lint bench bench-check verify table
+.PHONY: run check check-full upkeep deps source series am mail tree topics base pin refresh lint bench bench-check verify table
 run:
 	@$(QUEUE) run $(kernel) $(demo) $(source) $(features)
 check:
@@ -34,7 +38,9 @@ source:
 series:
 	@$(QUEUE) series $(kernel) $(features)
 am:
-	@$(QUEUE) am --kdir '$(KDIR)' $(features)
+	@$(QUEUE) am --kdir '$(KDIR)' $(features) $(merge) $(nearest)
+mail:
+	@$(QUEUE) mail $(topic) $(sign)
 tree:
 	@$(QUEUE) tree $(kernel) $(source) $(force) $(features)
 base:

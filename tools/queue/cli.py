@@ -23,10 +23,13 @@ make source [KERNEL={k}]   the unpatched kernel: build/{k}/pristine, a git tree 
                             FROM=~/linux takes it from your git tree or tarball; SOURCE=newest, here and with run,
                             tree, check and lint, the newest that Debian lists instead of the tested one
 make series [KERNEL={k}]   the queue as mailbox patches: out/{k}/0001-*.patch ...
-make am KDIR=~/linux        apply the queue to your own kernel tree, by git am
+make am KDIR=~/linux        apply the queue to your own kernel tree, by git am; MERGE=1 merges three-way with the tested source
+                            what does not apply; NEAREST=1 takes the topics that go in whole into a tree between two kernels
 make tree [KERNEL={k}]     the patched kernel: build/{k}/tree, branch queue, to edit and rebase there;
                             FORCE=1 throws away what was not refreshed
 make refresh [KERNEL={k}]  write the edits made in that tree back into the patches and files here
+make mail TOPIC=names       a posting of a topic to the kernel's lists, in out/mail/names: a letter, numbered mails, To and Cc;
+                            SIGN='Jane Doe <jane@example.org>' signs it off
 make topics                 what there is to choose from: FEATURES="names release" has series, tree, am, run and check
                             take these topics and what they need
 make base KERNEL=7.2 FROM=7.3
@@ -137,7 +140,18 @@ def refresh(args):
 
 def am(args):
     from weave import am as applying
-    applying.am(config.queue(), args.kdir)
+    applying.am(config.queue(), args.kdir, args.merge, args.nearest, tested_source)
+
+
+def tested_source(kernel):
+    """What MERGE=1 merges with."""
+    from lab import source as sources
+    sources.get(kernel)
+
+
+def mail(args):
+    from weave import posting
+    posting.post(config.queue(), args.topic, args.sign)
 
 
 def verify(_args):
@@ -195,7 +209,7 @@ def parser():
         sub = commands.add_parser(name)
         sub.set_defaults(function=function)
         for option in options:
-            if option == "--force":
+            if option in ("--force", "--merge", "--nearest"):
                 sub.add_argument(option, action="store_true")
             else:
                 sub.add_argument(option, default="", dest={"--from": "origin"}.get(option))
@@ -209,7 +223,8 @@ def parser():
     command("topics", topics, "--features")
     command("pin", pin, "--kernels")
     command("refresh", refresh, "--kernel")
-    command("am", am, "--kdir", "--features")
+    command("am", am, "--kdir", "--features", "--merge", "--nearest")
+    command("mail", mail, "--topic", "--sign")
     command("verify", verify)
     command("table", table)
     command("run", run, "--kernel", "--source", "--demo", "--features")

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 # pylint: disable=wrong-import-position
 from base import config, gitcmd, steps  # noqa: E402
+from base.gitcmd import FIXED, Git      # noqa: E402
 from weave import mails, tree           # noqa: E402
 
 TABLE = """
@@ -307,6 +308,28 @@ def template(tmp_path_factory):
 def toy(template, tmp_path):
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return Toy(tmp_path)
+
+
+@pytest.fixture
+def user(toy, tmp_path, monkeypatch):
+    """A user's git tree of 5.10, and the user's own configuration."""
+    (tmp_path / "gitconfig").write_text("[user]\n\tname = A User\n\temail = user@example.org\n"
+                                        "[am]\n\tthreeWay = true\n[mailinfo]\n\tscissors = true\n"
+                                        "[apply]\n\twhitespace = error\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.delenv(f"GIT_{name}_NAME", raising=False)
+        monkeypatch.delenv(f"GIT_{name}_EMAIL", raising=False)
+    monkeypatch.delenv("EMAIL", raising=False)
+    toy.make_git(tmp_path / "linux", toy.old, FILES)
+    return Git(tmp_path / "linux", FIXED)
+
+
+def commit(user, path, text):
+    (user.directory / path).write_bytes(steps.encode(text))
+    user("add", "-A")
+    user("commit", "--quiet", "-m", "mine")
 
 
 def state(git):

@@ -5,27 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from base import steps
 from base.gitcmd import FIXED, Git
 from base.steps import Failure
-from conftest import A_C, FILES, state
+from conftest import A_C, FILES, commit, state
 from weave import am
-
-
-@pytest.fixture
-def user(toy, tmp_path, monkeypatch):
-    """A user's git tree of 5.10, and the user's own configuration."""
-    (tmp_path / "gitconfig").write_text("[user]\n\tname = A User\n\temail = user@example.org\n"
-                                        "[am]\n\tthreeWay = true\n[mailinfo]\n\tscissors = true\n"
-                                        "[apply]\n\twhitespace = error\n")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    for name in ("AUTHOR", "COMMITTER"):
-        monkeypatch.delenv(f"GIT_{name}_NAME", raising=False)
-        monkeypatch.delenv(f"GIT_{name}_EMAIL", raising=False)
-    monkeypatch.delenv("EMAIL", raising=False)
-    toy.make_git(tmp_path / "linux", toy.old, FILES)
-    return Git(tmp_path / "linux", FIXED)
 
 
 def refused(toy, user, message, kdir=None):
@@ -35,12 +18,6 @@ def refused(toy, user, message, kdir=None):
         am.am(toy.queue, str(kdir or user.directory))
     assert state(user) == before
     assert user("count-objects") == objects
-
-
-def commit(user, path, text):
-    (user.directory / path).write_bytes(steps.encode(text))
-    user("add", "-A")
-    user("commit", "--quiet", "-m", "mine")
 
 
 def test_applied(toy, user, capsys):
@@ -190,7 +167,7 @@ def test_a_conflict(toy, user):
 def test_each_conflict_is_named(toy, user):
     commit(user, "drivers/dma-buf/a.c", A_C.replace("return 8;", "return 7;").replace("return 12;", "return 13;"))
     commit(user, "Makefile", "VERSION = 5\nPATCHLEVEL = 10\nSUBLEVEL = 4\n")
-    refused(toy, user, r"that is Linux 5.10.4, the queue was made for 5.10.9-1.\n2 of 6 patches do not apply:\n"
+    refused(toy, user, r"that is Linux 5.10.4; the queue was made for 5.10.9-1.\n2 of 6 patches do not apply:\n"
                        r"(.|\n)*a-fix.patch: hunk 2(.|\n)*tests.patch: hunk 1")
 
 

@@ -26,6 +26,8 @@ def log(monkeypatch):
 
     monkeypatch.setattr(check.source, "announce", lambda kernels, which: None)
     monkeypatch.setattr(check.debian, "deps", lambda: None)
+    # On a full disk the kernels' real files would go.
+    monkeypatch.setattr(check.room, "free", lambda: check.room.SPARE)
     monkeypatch.setattr(check.Preparation, "prepare", lambda self, kernel: note("tree", kernel, check.tree.Stack("")))
     monkeypatch.setattr(Results, "finish", lambda self: 0)
     monkeypatch.setattr(check.promises, "weaver", lambda results: note("weaver", None))

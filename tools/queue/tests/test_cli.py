@@ -37,6 +37,13 @@ def test_ctrl_c(monkeypatch, capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
+def test_what_make_am_hands_on():
+    for words, found in (("", ""), ("MERGE=1", "--merge"), ("NEAREST=1 MERGE=n", "--nearest"), ("MERGE=1 NEAREST=yes", "--merge --nearest")):
+        line = run(["make", "--no-print-directory", "-n", "am", "KDIR=/x", *words.split()], cwd=config.ROOT)
+        args = cli.parser().parse_args(line.split("cli.py ")[1].replace("'", "").split())
+        assert (args.kdir, args.merge, args.nearest) == ("/x", "--merge" in found, "--nearest" in found)
+
+
 def test_the_programs_start_anywhere(tmp_path):
     done = subprocess.run([sys.executable, "-B", config.HERE / "cli.py", "help"], cwd=tmp_path, check=True,
                           capture_output=True, text=True)

@@ -62,7 +62,8 @@ MIME-Version: 1.0
 Content-Type: text/plain; charset=UTF-8
 Content-Transfer-Encoding: 8bit"""
     assert rest.startswith("Both returned what they should not.\n\n#include")
-    assert '\nFixes: ba9876543210 ("dma-buf: break a3()")\n---\n\ndiff --git a/drivers' in rest
+    assert ('\nFixes: ba9876543210 ("dma-buf: break a3()")\n---\n drivers/dma-buf/a.c | 4 ++--\n'
+            ' 1 file changed, 2 insertions(+), 2 deletions(-)\n\ndiff --git a/drivers') in rest
     assert rest.endswith("\n int a9(void)\n-- \n5.10\n\n")
 
 
@@ -98,7 +99,7 @@ def test_a_new_file_and_its_variant(toy):
     def text_of(kernel):
         lines = steps.decode(toy.woven(kernel)[2].data).split("\n")
         start = lines.index("+++ b/drivers/dma-buf/new.c")
-        assert lines[start - 2:start] == ["new file mode 100644", "--- /dev/null"]
+        assert lines[start - 3] == "new file mode 100644" and lines[start - 1] == "--- /dev/null"
         assert lines[start + 1] == "@@ -0,0 +1,21 @@"
         return "".join(line[1:] + "\n" for line in lines[start + 2:start + 23])
     assert text_of(toy.new) == NEW_C

@@ -8,48 +8,152 @@ import re
 import tempfile
 from pathlib import Path
 
-from base import config, gitcmd
+from base import config, gitcmd, origin
 from base.gitcmd import Git
 from base.steps import Failure, say, step
-from weave import mails, tree
+from weave import mails, patchfile, report, series, tree, trial
 
 RECENT = 2000       # commits of the tree's history in which our subjects are looked for
+AM = ("--no-scissors", "--whitespace=nowarn")
+BLOBS = "refs/queue/blobs"      # what git am -3 merges with
 
 
-def am(queue, kdir):
-    """Apply the queue to the git work tree @kdir."""
+def am(queue, kdir, merging=False, nearest=False, source=None):
+    """Apply the queue to the git work tree @kdir.
+
+    With @merging what does not apply is merged three-way with the tested source, which @source(kernel) gets. With @nearest
+    a tree between two kernels takes the topics that go in whole, of the patches of one of them.
+    """
     if not kdir:
         raise Failure("say which tree: `make am KDIR=~/linux`")
     kdir = Path(kdir).expanduser().absolute()
-    kernel = find_kernel(queue, kdir)
+    name, kernels = find_kernels(queue, kdir, nearest)
     git = gitcmd.users(kdir)
     head = check_work_tree(git, kdir)
-    patches = mails.woven(queue, kernel)
-    if not patches:
-        raise Failure(f"the series has no patch for {kernel.name}")
-    check_absent(git, kdir, patches)
-    rehearse(queue, kernel, git, head, patches)
-    files = mails.write(queue, kernel)
-    with step(f"git am of {len(files)} patches to {kdir}"):
-        git_am(git, head, files)
-    toggles = sorted({toggle for found in toggles_of(patches).values() for toggle in found})
-    what = f"the topics {' '.join(queue.features)}" if queue.features else "the queue"
-    say(f"{kdir} has {what} for {kernel.name} now. `git reset --keep {head[:12]}` takes it out again.\n"
+    for kernel in kernels:
+        patches = mails.woven(queue, kernel)
+        if not patches:
+            raise Failure(f"the series has no patch for {kernel.name}")
+        check_absent(git, kdir, patches)
+        if merging and source and not is_there(queue, kernel):
+            source(kernel)
+    with trial.scratch(git, queue) as dry:
+        if name == kernels[0].name:
+            done = trial.run(queue, kernels[0], dry, head, name, merging or is_there(queue, kernels[0]))
+            bad = done.bad(merging, lenient=merging)
+            if bad and merging:
+                by_hand(git, head, done, report.conflicts(dry, head, kdir, done))
+                return
+            if bad:
+                raise Failure(report.refusal(dry, head, kdir, done))
+        else:
+            done = choose(queue, kernels, dry, head, name, kdir, merging)
+        apply(git, head, kdir, done, merging, name)
+
+
+def apply(git, head, kdir, done, merging, name):
+    """git am of what @done, a Trial, found to go in; says what was done."""
+    number = len(done.stack(merging).applied)
+    with tempfile.TemporaryDirectory(prefix="queue-") as place, step(f"git am of {number} patches to {kdir}"):
+        git_am(git, head, written(place, done.mails(merging)))
+    for line in report.merged(done, merging):
+        say(line)
+    toggles = sorted({toggle for found in toggles_of(done.stack(merging).applied).values() for toggle in found})
+    what = f"the topics {' '.join(done.queue.features)}" if done.queue.features else "the queue"
+    say(f"{kdir} has {what} for {done.kernel.name} now. `git reset --keep {head[:12]}` takes it out again.\n"
         f"Next: `make olddefconfig` there and build.")
+    if name != done.kernel.name:
+        say(f"Linux {name} is not tested here: build it, and run KUnit and the kselftests of what went in.")
     if toggles:
         say("The queue's options: " + " ".join(f"CONFIG_{name}" for name in toggles))
 
 
-def find_kernel(queue, kdir):
+def choose(queue, kernels, dry, head, name, kdir, merging):
+    """The Trial of the nearest of @kernels, the newest first, with the topics that go in whole; says which of them do not, and why.
+
+    The nearest is the kernel of which more topics go in whole; of two the newer one.
+    """
+    found = [trial.whole(queue, kernel, dry, head, name, merging, lenient=True) for kernel in kernels]
+    counts = [len(series.chosen(done.queue, done.entries)) if done else 0 for done, _ in found]
+    at = counts.index(max(counts))
+    done, first = found[at]
+    say(report.nearest(dry, head, name, kernels, counts, at, done, first, merging))
+    if not done:
+        raise Failure(f"no topic goes into {kdir} in whole; it was not changed."
+                      + ("" if merging else " MERGE=1 with NEAREST=1 merges what does not apply as it is."))
+    return done
+
+
+def written(place, files):
+    """The paths of @files, (name, bytes), written to the directory @place."""
+    for name, data in files:
+        (Path(place) / name).write_bytes(data)
+    return [Path(place) / name for name, _ in files]
+
+
+def is_there(queue, kernel):
+    """Whether the tested source is there to merge with."""
+    return origin.is_tested(queue, kernel) and bool(gitcmd.own(kernel.pristine, queue).commit("refs/tags/base"))
+
+
+def by_hand(git, head, done, said):
+    """git am -3 of all that is not there yet, which stops at the first conflict and is left so."""
+    give(git, (done.sides.git, done.sides.all()), (done.git, done.merged_blobs()))
+    say(said)
+    merged = done.merged_mails()
+    skipped = {*done.stack(True).there, *done.dropped}
+    patches = [woven for woven in mails.woven(done.queue, done.kernel, known=done.sides.known) if woven.patch.path not in skipped]
+    with tempfile.TemporaryDirectory(prefix="queue-") as place:
+        files = written(place, [(woven.name, merged.get(woven.patch.path, woven.data)) for woven in patches])
+        try:
+            with step(f"git am -3 of {len(files)} patches to {git.directory}"):
+                status, stdout, stderr = strict(git).attempt("am", *AM, "--3way", *files)
+        except BaseException:
+            restore(git, head)
+            git("update-ref", "-d", BLOBS)
+            raise
+    if not status:
+        git("update-ref", "-d", BLOBS)
+        say(f"all of it went in. `git reset --keep {head[:12]}` takes it out again.")
+        return
+    lines = (stdout + stderr).strip().splitlines()
+    begin = max((number for number, line in enumerate(lines) if line.startswith("Applying: ")), default=0)
+    left = "\n".join("    " + line for line in lines[begin:] if not line.startswith("hint: "))
+    raise Failure(f"git am -3 stopped in {git.directory}. git said:\n{left}\n"
+                  f"There, correct the files with conflict markers (`git status` lists them), `git add` them and `git am --continue`;\n"
+                  f"or `git am --skip` leaves this patch out; or `git am --abort` takes all of it back, to {head[:12]}.\n"
+                  f"The files that git merges with are in the ref {BLOBS}: `git update-ref -d {BLOBS}` when you are done.")
+
+
+def give(git, *packs):
+    """Of each of @packs, (git, ids), these blobs into the user's repository, below the ref BLOBS: git am -3 looks for them there,
+    also after `git am --continue`."""
+    for source, ids in packs:
+        if ids:
+            git("index-pack", "--stdin", input=source("pack-objects", "--quiet", "--stdout", input="".join(f"{blob}\n" for blob in ids)))
+    names = sorted({blob for _, ids in packs for blob in ids})
+    git("update-ref", BLOBS, git("mktree", input="".join(f"100644 blob {blob}\t{blob}\n" for blob in names)).strip())
+
+
+def find_kernels(queue, kdir, nearest):
+    """(The release of the tree, the kernel whose patches it takes; or with @nearest the newer and the older one around it)."""
     name, _ = config.release(kdir / "Makefile")
-    if not name or not (kdir / "Kbuild").exists():
+    if not name or not ((kdir / "Kbuild").exists() or (kdir / "MAINTAINERS").exists()):
         raise Failure(f"{kdir} is not the top of a kernel tree (no Makefile with VERSION and PATCHLEVEL); "
                       f"set KDIR to one")
-    for kernel in queue.kernels:
-        if kernel.name == name:
-            return kernel
-    raise Failure(f"{kdir} is Linux {name}; this queue supports "
-                  f"{', '.join(kernel.name for kernel in queue.kernels)}")
+    same = [kernel for kernel in queue.kernels if kernel.name == name]
+    if same:
+        return name, same
+    newer = [kernel for kernel in queue.kernels if patchfile.version(kernel.name) > patchfile.version(name)]
+    older = [kernel for kernel in queue.kernels if kernel not in newer]
+    if not newer or not older:
+        raise Failure(f"{kdir} is Linux {name}; this queue supports {', '.join(kernel.name for kernel in queue.kernels)}, and with "
+                      f"NEAREST=1 what is between them")
+    if not nearest:
+        raise Failure(f"{kdir} is Linux {name}; this queue supports {', '.join(kernel.name for kernel in queue.kernels)}. "
+                      f"`make am KDIR={kdir} NEAREST=1` takes the topics of {newer[0].name} or {older[-1].name} that go in whole; "
+                      f"MERGE=1 with it merges what does not apply as it is.")
+    return name, [newer[0], older[-1]]
 
 
 def check_work_tree(git, kdir):
@@ -114,26 +218,15 @@ def toggles_of(patches):
     return toggles
 
 
-def rehearse(queue, kernel, git, head, patches):
-    """Apply the patches in a scratch index, with scratch objects: the tree sees nothing of it."""
-    with tempfile.TemporaryDirectory(prefix="queue-") as scratch:
-        own = gitcmd.own(git.directory, queue)
-        dry = Git(git.directory, {**own.env, "GIT_OBJECT_DIRECTORY": scratch,
-                                  "GIT_ALTERNATE_OBJECT_DIRECTORIES": git.git_path("objects")}, own.options)
-        done = tree.stack(dry, head, kernel, patches, queue, rehearsal=True)
-    if not done.whole:
-        raise Failure(f"the queue does not apply to {git.directory}, which was not changed: that is Linux "
-                      f"{config.release(git.directory / 'Makefile')[1]}, the queue was made for {kernel.version}.\n"
-                      f"{done.refused()}")
+def strict(git):
+    """git with nothing of the user's configuration that would have git am apply something else."""
+    return Git(git.directory, git.env, ("-c", "am.threeWay=false", "-c", "am.keepcr=false", "-c", "apply.ignoreWhitespace=no"))
 
 
 def git_am(git, head, files):
     """git am, and back to @head if it fails or is interrupted."""
-    quiet = Git(git.directory, git.env, ("-c", "am.threeWay=false", "-c", "am.keepcr=false",
-                                         "-c", "apply.ignoreWhitespace=no"))
     try:
-        status, stdout, stderr = quiet.attempt("am", "--quiet", "--no-scissors", "--no-3way",
-                                               "--whitespace=nowarn", *files)
+        status, stdout, stderr = strict(git).attempt("am", "--quiet", *AM, "--no-3way", *files)
     except BaseException:
         restore(git, head)
         raise

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from base.steps import Failure, decode, encode
-from weave import series, udiff
+from weave import blobs, diffstat, series, udiff
 from weave.patchfile import Patch
 from weave.udiff import FileDiff, Hunk
 
@@ -28,11 +28,15 @@ class Woven(NamedTuple):
     edits: dict     # path: FileDiff, sorted, new files included
 
 
-def woven(queue, kernel, control=False, entries=None):
-    """The patches for @kernel as mails; with @control only those of the negative control. @entries: a loaded series."""
+def woven(queue, kernel, control=False, entries=None, known=None):
+    """The patches for @kernel as mails; with @control only those of the negative control.
+
+    @entries: a loaded series; @known: ids as blobs.load() has them, in place of those that are recorded.
+    """
     patches = [(patch, edit) for patch, edit in edits_of(queue, kernel, control, entries or series.load(queue))
                if edit or patch.path != OPTIONS]
-    return [Woven(file_name(number, patch.subject), mail(queue, kernel, patch, edit, number, len(patches)), patch, edit)
+    lines = blobs.index_lines(blobs.load(queue, kernel) if known is None else known, [edit for _, edit in patches])
+    return [Woven(file_name(number, patch.subject), mail(queue, kernel, patch, edit, number, len(patches), lines[number - 1]), patch, edit)
             for number, (patch, edit) in enumerate(patches, 1)]
 
 
@@ -117,23 +121,24 @@ def date(queue, number):
     return email.utils.format_datetime(start + timedelta(seconds=number - 1))
 
 
-def mail(queue, kernel, patch, edits, number, total):
+def mail(queue, kernel, patch, edits, number, total, lines):
+    """The mail of @patch, which does @edits; @lines: the `index` line of each path that has one."""
     tag = f"[PATCH {number:0{len(str(total))}}/{total}]" if total > 1 else "[PATCH]"
     subject = f"{tag} {patch.subject}"
     if not subject.isascii():
         subject = email.header.Header(subject, "utf-8", header_name="Subject").encode()
-    lines = ["From " + "0" * 40 + " Mon Sep 17 00:00:00 2001",     # the date by which file(1) knows a patch
-             f"From: {queue.identity}",
-             f"Date: {date(queue, number)}",
-             f"Subject: {subject}"]
+    head = ["From " + "0" * 40 + " Mon Sep 17 00:00:00 2001",     # the date by which file(1) knows a patch
+            f"From: {queue.identity}",
+            f"Date: {date(queue, number)}",
+            f"Subject: {subject}"]
     if not patch.message.isascii():
-        lines += ["MIME-Version: 1.0", "Content-Type: text/plain; charset=UTF-8",
-                  "Content-Transfer-Encoding: 8bit"]
+        head += ["MIME-Version: 1.0", "Content-Type: text/plain; charset=UTF-8",
+                 "Content-Transfer-Encoding: 8bit"]
     if not edits:
         raise Failure(f"{patch.path}: changes nothing on {kernel.name}; give it a diff or a `New:` file, "
                       f"or take {kernel.name} out of its line in series")
-    return encode("\n".join([*lines, "", patch.body, "---", "", ""])
-                  + "".join(str(edit) for edit in edits.values())
+    return encode("\n".join([*head, "", patch.body, "---", diffstat.text(edits), ""])
+                  + "".join(edit.text(lines.get(path, "")) for path, edit in edits.items())
                   + f"-- \n{kernel.name}\n\n")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from base import config, gitcmd
 from base.steps import note, say
-from weave import gitdiff, mails, patchfile, refresh, series, tree
+from weave import mails, merge as merging, patchfile, refresh, series, tree
 
 # Lists of kernels beside kernels.toml, and fragments of a kernel's configuration.
 LISTS = ("control.toml", "skips.toml")
@@ -129,7 +129,7 @@ def merge(queue, kernel, before):
 
     def another_way(git, index, woven):
         path = woven.patch.path
-        if path in before.commits and merge_one(git, index, before.git, before.commits[path], woven):
+        if path in before.commits and merging.merge(git, index, woven.edits, sides(before.git, before.commits[path], woven)):
             how[path] = "merged"
             return True
         for patches in before.others:
@@ -144,35 +144,20 @@ def merge(queue, kernel, before):
         note(f"{path}: {what}")
     refresh.refresh(queue, kernel)
     if done.whole:
-        config.pin(queue, kernel, gitcmd.own(kernel.tree, queue).line("rev-parse", "HEAD^{tree}"))
+        tree.pin(queue, kernel)
     if before.older:
         # It inherits from the new kernel now.
         refresh.refresh(queue, queue.kernel(before.older.name), first=True)
     return done
 
 
-def merge_one(git, index, source, commit, woven):
-    """Merge what @commit of the repository @source does into the index, if all of its files merge; returns whether."""
-    results = {}
-    for path, edit in woven.edits.items():
-        before, after = (source.attempt("cat-file", "blob", f"{revision}:{path}") for revision in (f"{commit}^", commit))
-        ours = git.attempt("cat-file", "blob", f":{path}", env=index)
-        if after[0] or edit.new_mode:
-            if not ours[0]:
-                return False        # a new file, where there is one
-            continue
-        text = None if ours[0] else gitdiff.merge(git, before[1], ours[1], after[1])
-        if text is None:
-            return False
-        results[path] = text
-    for path, edit in woven.edits.items():
-        if edit.new_mode:
-            results[path] = "".join(line + "\n" for line in edit.added())
-    for path, text in results.items():
-        blob = git("hash-object", "-w", "--stdin", input=text).strip()
-        mode = woven.edits[path].new_mode or git("ls-files", "--stage", "--", path, env=index).split(" ")[0]
-        git("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}", env=index)
-    return True
+def sides(source, commit, woven):
+    """{path: its text before and after @commit of the repository @source, or None where there is none}."""
+    found = {}
+    for path in woven.edits:
+        texts = [source.attempt("cat-file", "blob", f"{revision}:{path}") for revision in (f"{commit}^", commit)]
+        found[path] = tuple(None if status else text for status, text, _ in texts)
+    return found
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def refresh(queue, kernel, first=False):
     tested = origin.recorded(queue, kernel, kernel.tree) == (kernel.package, kernel.version)
     # Without an edit another id is for the maintainer to look at, see tree.unlike_pin().
     if tested and plan.changed and not queue.features and not left \
-            and config.pin(queue, kernel, git.line("rev-parse", "HEAD^{tree}")):
+            and tree.record_ids(queue, kernel, git, done):
         say(f"    {queue.table.name}: the id of the woven tree")
     for text in plan.notes:
         note(text)

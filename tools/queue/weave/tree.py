@@ -16,7 +16,7 @@ from pathlib import Path
 
 from base import config, gitcmd, origin
 from base.steps import Failure, encode, note, say, step
-from weave import mails, needs
+from weave import blobs, mails, needs
 
 MADE = "refs/queue/made"        # the commit that the repository is known to reproduce
 
@@ -34,6 +34,8 @@ class Stack:
     offsets: list = field(default_factory=list)     # messages
     left: dict = field(default_factory=dict)        # path of a patch that was left out -> why
     there: list = field(default_factory=list)       # paths of those that the source has already
+    base: dict = field(default_factory=dict)        # {path: (mode, id)} of the touched files before
+    files: list = field(default_factory=list)       # the same of each applied patch's files after it
 
     @property
     def whole(self):
@@ -77,7 +79,7 @@ def unlike_pin(queue, kernel):
 
 
 def pin(queue, kernel):
-    """Write the id of the woven tree into kernels.toml, if the source is the tested one; returns whether it changed."""
+    """Record the ids of the woven tree and its files, if the source is the tested one; returns whether they changed."""
     if not origin.is_tested(queue, kernel):
         raise Failure(f"{kernel.pristine} is not {kernel.package} {kernel.version}, the source that was tested; "
                       f"`make source KERNEL={kernel.name} SOURCE=tested`")
@@ -85,7 +87,12 @@ def pin(queue, kernel):
     done = stack(git, git.commit("refs/tags/base"), kernel, mails.woven(queue, kernel), queue)
     if not done.whole:
         raise Conflict(done.refused())
-    return config.pin(queue, kernel, git.line("rev-parse", f"{done.tip}^{{tree}}"))
+    return record_ids(queue, kernel, git, done)
+
+
+def record_ids(queue, kernel, git, done):
+    """Write the ids of @done, a Stack on the tested source, beside and into kernels.toml; returns whether they changed."""
+    return any([blobs.write(queue, kernel, done), config.pin(queue, kernel, git.line("rev-parse", f"{done.tip}^{{tree}}"))])
 
 
 def tell(queue, kernel, done):
@@ -225,7 +232,8 @@ def stack(git, base, kernel, patches, queue, rehearsal=False, fallback=None):
     """Commit @patches on top of @base, without touching the work tree or index; returns a Stack.
 
     What does not apply is left out, with what needs it, and the reason says which file and hunk, and what to do.
-    A @rehearsal makes no commits. @fallback(git, index, woven) may put into the index what does not apply, and says whether.
+    A @rehearsal makes no commits. @fallback(git, index, woven) may put into the index what does not apply, and says whether; if
+    that changes no file, the source has it already.
     """
     done = Stack(base)
     needed, commits = None, []
@@ -235,6 +243,8 @@ def stack(git, base, kernel, patches, queue, rehearsal=False, fallback=None):
         paths = sorted({path for woven in patches for path in woven.edits})
         there = git("ls-tree", "-r", "-z", "--full-tree", base, "--", *paths) if paths else ""
         git("update-index", "-z", "--index-info", input=there, env=index)
+        done.base = listed(there)
+        at = dict(done.base)
         for number, woven in enumerate(patches, 1):
             if done.left:
                 needed = needed or needs.of(patches)
@@ -251,25 +261,37 @@ def stack(git, base, kernel, patches, queue, rehearsal=False, fallback=None):
                 if not fallback or not fallback(git, index, woven):
                     done.left[woven.patch.path] = str(conflict)
                     continue
+            files = listed(git("ls-files", "--stage", "-z", "--", *woven.edits, env=index))
+            if all(at.get(path) == file for path, file in files.items()):
+                done.there.append(woven.patch.path)
+                continue
+            at.update(files)
             done.applied.append(woven)
-            files = git("ls-files", "--stage", "-z", "--", *woven.edits, env=index).split("\0")[:-1]
-            commits.append((mails.date(queue, number), woven.patch.message, files))
+            done.files.append(files)
+            commits.append((mails.date(queue, number), woven.patch.message, done.files[-1]))
         if commits and not rehearsal:
             done.tip = commit_all(git, queue, base, commits, scratch)
     return done
 
 
+def listed(text):
+    """{path: (mode, id)} of what git ls-tree or git ls-files --stage prints, with -z."""
+    found = {}
+    for line in text.split("\0")[:-1]:
+        info, path = line.split("\t")
+        words = info.split(" ")
+        found[path] = words[0], words[2] if words[1] in ("blob", "commit") else words[1]
+    return found
+
+
 def commit_all(git, queue, base, commits, scratch):
-    """Make the @commits, each (date, message, files as git ls-files --stage has them), on @base; returns the last one's id."""
+    """Make the @commits, each (date, message, {path: (mode, id)}), on @base; returns the last one's id."""
     ref, stream = f"refs/queue/stack-{Path(scratch).name}", []
     for number, (date, message, files) in enumerate(commits, 1):
         when = f"{queue.identity} {int(email.utils.parsedate_to_datetime(date).timestamp())} +0000\n"
         stream.append(f"commit {ref}\nmark :{number}\nauthor {when}committer {when}data {len(encode(message))}\n{message}\n"
                       + (f"from {base}\n" if number == 1 else ""))
-        for line in files:
-            info, path = line.split("\t")
-            mode, blob, _ = info.split(" ")
-            stream.append(f"M {mode} {blob} {path}\n")
+        stream += [f"M {mode} {blob} {path}\n" for path, (mode, blob) in files.items()]
     git("fast-import", "--quiet", "--force", input="".join([*stream, "done\n"]))
     tip = git.commit(ref)
     git("update-ref", "-d", ref)

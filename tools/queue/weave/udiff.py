@@ -49,12 +49,15 @@ class FileDiff:
     new_mode: str = ""      # "100644" or "100755" if the diff creates the file
 
     def __str__(self):
+        return self.text()
+
+    def text(self, index=""):
+        """The diff as git prints it, with the line @index, if there is one."""
         lines = [f"diff --git a/{self.path} b/{self.path}"]
         if self.new_mode:
-            lines += [f"new file mode {self.new_mode}", "--- /dev/null"]
-        else:
-            lines += [f"--- a/{self.path}"]
-        lines += [f"+++ b/{self.path}"]
+            lines += [f"new file mode {self.new_mode}"]
+        lines += [index] * bool(index)
+        lines += [f"--- a/{self.path}" if not self.new_mode else "--- /dev/null", f"+++ b/{self.path}"]
         for hunk in self.hunks:
             lines += [hunk.header, *hunk.lines]
         return "".join(line + "\n" for line in lines)

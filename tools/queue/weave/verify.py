@@ -7,7 +7,7 @@ import re
 
 from base.config import SHIPPED
 from base.steps import Failure, say
-from weave import mails, needs, patchfile, series, table
+from weave import blobs, mails, needs, patchfile, series, table
 
 SUBJECT_MAX = 75
 VERSION_CHECKS = re.compile(r"\b(LINUX_VERSION_CODE|KERNEL_VERSION)\b")
@@ -33,6 +33,7 @@ def problems(queue):
         woven = mails.woven(queue, kernel, entries=entries)
         found += [problem for one in woven for problem in version_checks(kernel, one)] + strangers(entries, woven)
         mails.woven(queue, kernel, control=True, entries=entries)
+        found += filter(None, [blobs.stale(queue, kernel, woven)])
     found += filter(None, [table.stale(queue)])
     return list(dict.fromkeys(found))
 
