@@ -40,6 +40,7 @@ class Kind:
 KINDS = {
     "guest": Kind("x86_64", GUEST, ".obj", True),
     "light": Kind("x86_64", (*GUEST, "light.config"), ".obj-light", True),
+    "plain": Kind("x86_64", ("guest.config", "plain.config"), ".obj-plain", False),
     "arm64": Kind("arm64", ("xen-arm64.config",), ".obj-xen", False),
     "pvh": Kind("x86_64", (*GUEST, "xen-pvh.config"), ".obj-pvh", False),
     "pv": Kind("x86_64", ("xen-pv.config",), ".obj-pv", False),
@@ -105,7 +106,7 @@ def release(tree):
 
 
 def wanted(fragments, kernel, toggles=None):
-    """{symbol: value} of the named fragments in configs/ for @kernel; @toggles "n" turns the queue's off.
+    """{symbol: value} of the named fragments in configs/ for @kernel; @toggles "n" turns all of them off, a dict some.
 
     What @kernel has otherwise is in NAME.KERNEL.config beside NAME.config, which overrides it.
     """
@@ -117,7 +118,7 @@ def wanted(fragments, kernel, toggles=None):
         if overlay.exists():
             options.update(fragment(overlay))
     if toggles is not None:
-        options.update(dict.fromkeys(options, toggles))
+        options.update(toggles if isinstance(toggles, dict) else dict.fromkeys(options, toggles))
     return options
 
 
@@ -197,7 +198,7 @@ class Kbuild:
 def image(source, *, kind="guest", toggles=None, suffix="", toggles_optional=False, log=None, place=None):
     """Configure and build a guest kernel of that @kind from the tree @source, whatever it is; returns an Image.
 
-    @toggles "n" turns the queue's off, with @toggles_optional the tree need not know them. @place: directory
+    @toggles "n" turns the queue's off, {symbol: "n"} some, with @toggles_optional the tree need not know them. @place: directory
     of the objects in the tree, if not that of the kind.
     """
     how = KINDS[kind]

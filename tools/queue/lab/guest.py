@@ -25,6 +25,7 @@ BOOT_SECONDS = 300      # under TCG on a slow machine; 5 are usual, 40 with seco
 LEAK_SECONDS = 300      # for kmemleak's scans; 30 are usual
 GRACE_SECONDS = 60      # beyond an item's own limit, which the guest enforces
 PROBE_SECONDS = 15
+MEMORY = 1024           # MiB
 # "count": one processor, whose clock counts its instructions, one a nanosecond; the guest's time passes by them, so that
 # every run is the same. That takes a machine without a seed from the host, too.
 MACHINES = {
@@ -165,10 +166,10 @@ def initramfs(dest, files, plan, leaks=True, *, busybox=None, init=INIT):
     shutil.rmtree(root)
 
 
-def qemu(where, image, ramdisk, accel, append=""):
+def qemu(where, image, ramdisk, accel, append="", memory=MEMORY):
     """The command that boots @image by itself: console, verdicts and results are its serial ports."""
     machine = MACHINES[accel]
-    return ["qemu-system-x86_64", *machine, "-m", "1024", "-nodefaults", "-display", "none", "-no-reboot",
+    return ["qemu-system-x86_64", *machine, "-m", str(memory), "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", image, "-initrd", ramdisk, "-append", f"{CMDLINE} {append}".strip(),
             "-serial", f"file:{where}/console.log", "-serial", f"file:{where}/verdicts",
             "-serial", f"file:{where}/out.tar"]
@@ -247,17 +248,17 @@ def fresh(name):
     return where
 
 
-def run(name, image, files, plan, *, append="", ended=None, leaks=True, accel=""):
+def run(name, image, files, plan, *, append="", ended=None, leaks=True, accel="", memory=MEMORY):
     """Boot @image and run the @plan; return a Boot.
 
     @name: directory of this boot's files under build/guest. @ended(boot, item): called as each item
-    ends, when its log is already there. @accel: one of MACHINES, or the quickest that works.
+    ends, when its log is already there. @accel: one of MACHINES, or the quickest that works. @memory: MiB.
     """
     where = fresh(name)
     ramdisk = where / "initramfs.cpio"
     initramfs(ramdisk, files, plan, leaks)
     accel = accel or ("kvm" if kvm_works(image) else "tcg")
-    return ride(Machine(where, qemu(where, image, ramdisk, accel, append)), plan, ended)
+    return ride(Machine(where, qemu(where, image, ramdisk, accel, append, memory)), plan, ended)
 
 
 def ride(machine, plan, ended, *, heartbeat=False):

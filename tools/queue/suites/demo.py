@@ -2,28 +2,26 @@
 """`make run`: from nothing to a patched kernel that shows in QEMU what the queue gives it."""
 
 import re
-import struct
 import time
-import zlib
 
 from base import config, steps
 from base.steps import Failure, say
-from lab import debian, guest, source, xen
-from suites import images, inguest, kselftest, kunit, xensuite
+from lab import debian, desktop, guest, source, xen
+from suites import clients, images, inguest, kselftest, kunit, picture, xensuite
 from weave import mails, series, tree
 
 SECONDS, XEN_SECONDS = 60, 300
-DEMOS = ("sync", "xen")
+DEMOS = {"sync": "", "xen": "gntdev", "desktop": "sync-file"}    # and the topic that each shows
 FRAME = "frame.ppm"
 
 
 def main(kernel, which, wanted_source=""):
-    which = which or DEMOS[0]
+    which = which or next(iter(DEMOS))
     if which not in DEMOS:
         raise Failure(f"no demonstration {which}; there is: {' '.join(DEMOS)}")
     names = series.chosen(config.queue())
-    if which == "xen" and "gntdev" not in names:
-        raise Failure(f"DEMO=xen shows gntdev, which is none of {' '.join(names)}")
+    if DEMOS[which] and DEMOS[which] not in names:
+        raise Failure(f"DEMO={which} shows {DEMOS[which]}, which is none of {' '.join(names)}")
     start = time.monotonic()
     source.announce([kernel], wanted_source)
     debian.deps()
@@ -34,11 +32,11 @@ def main(kernel, which, wanted_source=""):
         say(f"    {path.name}")
     done = tree.make(config.queue(), kernel)
     try:
-        _, image = on_xen(kernel) if which == "xen" else alone(kernel)
+        _, image = {"xen": on_xen, "desktop": with_desktop}.get(which, alone)(kernel)
     finally:
         tree.tell(config.queue(), kernel, done)
     say(f"\n{kernel.name}: all of it took {time.monotonic() - start:.0f} s. "
-        f"The patches are in {kernel.out}, the kernel is {image.bootable}.\n"
+        f"The patches are in {kernel.out}, the kernel is {image}.\n"
         f"Next: `make am KDIR=` puts the patches onto your own {kernel.name} tree, `make check` runs the tests.")
 
 
@@ -54,14 +52,14 @@ def alone(kernel):
     with steps.step("building the demonstration"):
         programs = kselftest.programs(image, config.BUILD / "log" / f"kselftest-{kernel.name}.log")
     if config.queue().features and not any(program.name == kselftest.DEMO for program in programs):
-        return tests(kernel, image, [program for program in programs if program.tests and not program.stress]), image
+        return tests(kernel, image, [program for program in programs if program.tests and not program.stress]), image.bootable
     program = the_program(programs, kselftest.DEMO)
     with steps.step("booting it in QEMU"):
         boot = guest.run(f"{kernel.name}-demo", image.bootable, kselftest.files([program], image),
                          [guest.Item("uname", SECONDS, "uname -srv"),
                           guest.Item("demo", SECONDS, f"/test/kselftest/{program.name}")], leaks=False)
     show(kernel, boot)
-    return boot, image
+    return boot, image.bootable
 
 
 def tests(kernel, image, programs):
@@ -101,28 +99,26 @@ def on_xen(kernel):
     for line in drawn:
         say(line.rstrip())
     show(kernel, boot)
-    picture = config.OUT / f"demo-xen-{kernel.name}.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_bytes(png((boot.path("demo") / FRAME).read_bytes()))
-    say(f"The second picture, as the first domain saw it: {picture}")
-    return boot, image
+    path = config.OUT / f"demo-xen-{kernel.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture.png((boot.path("demo") / FRAME).read_bytes()))
+    say(f"The second picture, as the first domain saw it: {path}")
+    return boot, image.bootable
 
 
-def png(ppm):
-    """A binary PPM file as a PNG file."""
-    header = re.match(rb"P6\s+(\d+)\s+(\d+)\s+255\s", ppm)
-    width, height = int(header[1]), int(header[2])
-    pixels = ppm[header.end():]
-    if len(pixels) != width * height * 3:
-        raise Failure(f"a picture of {width} x {height} with {len(pixels)} bytes")
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    # Each line begins with its filter: none.
-    lines = b"".join(b"\0" + pixels[start:start + width * 3] for start in range(0, len(pixels), width * 3))
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b""))
+def with_desktop(kernel):
+    """Debian's desktop programs, on the kernel with its toggle off and on."""
+    made = clients.kernels(kernel)
+    desktop.root()
+    boots = {state: clients.boot(kernel, clients.FLAVOURS[state], image, screen=True) for state, image in made.items()}
+    for line in clients.page(boots):
+        say(line)
+    for path in clients.keep_pictures(boots, config.OUT / f"desktop-{kernel.name}"):
+        say(f"picture: {path}")
+    problems = [problem for wanted, boot in boots.items() for problem in clients.problems(boot, wanted)]
+    if problems:
+        raise Failure(f"{kernel.name}: {'; '.join(problems)}")
+    return boots[clients.WITH], made[clients.WITH]
 
 
 def show(kernel, boot):

@@ -7,6 +7,7 @@
     build      every commit, every toggle, x86-64 and arm64, gcc and on the newest kernel clang (commits.py)
     kunit, kselftest, igt, stress      in a guest, all of it on each kernel; with the toggles off nothing is there
     xen        under Xen on arm64, and for the oldest and newest on x86-64; and the unpatched kernel there (xensuite.py)
+    clients    Debian's desktop programs find the ioctls, and with the toggles off or unpatched they do not (clients.py)
     control    the other tests on the unpatched kernel, where they have to fail
 
 A part is one suite on one kernel. One that passed is not run again as long as its inputs are the same: the woven
@@ -21,12 +22,12 @@ import json
 
 from base import config, gitcmd, origin, steps
 from lab import debian, room, source
-from suites import alone, check, commits, igt, images, inguest, kselftest, kunit, lint, promises, readme, xensuite
+from suites import alone, check, clients, commits, igt, images, inguest, kselftest, kunit, lint, promises, readme, xensuite
 from suites.pace import Pace
 from suites.results import FAIL, Result, Results, passing_unpatched
 from weave import mails, tree
 
-SUITES = ("queue", "lint", "topics", "build", "kunit", "kselftest", "igt", "stress", "xen", "control")
+SUITES = ("queue", "lint", "topics", "build", "kunit", "kselftest", "igt", "stress", "xen", "clients", "control")
 PATCHES = ("queue", "lint", "topics", "build")        # what needs no guest
 HERE = config.BUILD / "full"
 WEAVER = "-"                                # in place of a kernel: the weaver's own tests
@@ -69,6 +70,7 @@ class Full:
         for kernel in self.kernels:
             self.prepare.attempt(kernel, self.check_guests)
             self.prepare.attempt(kernel, self.check_xen)
+            self.prepare.attempt(kernel, self.check_clients)
             self.prepare.attempt(kernel, room.after_guests)
         self.check_rest()
 
@@ -173,6 +175,13 @@ class Full:
             with self.results.pace.timed("guests of Xen", kernel):
                 xensuite.check(kernel, self.results)
             self.save(kernel, ["xen"])
+
+    def check_clients(self, kernel):
+        self.made(kernel)
+        if self.missing(kernel, ["clients"]):
+            with self.results.pace.timed("desktop programs", kernel):
+                clients.check(kernel, self.results)
+            self.save(kernel, ["clients"])
 
 
 def name_of(kernel):

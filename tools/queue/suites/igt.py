@@ -8,11 +8,10 @@ have to do no worse than on the control kernel, because they show what the queue
 import json
 import re
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 from base import config, steps
 from base.steps import Failure
-from lab import debian, guest
+from lab import debian, elf, guest
 from suites.results import FAIL, PASS, SKIP
 
 JUDGE = "dmabuf_sync_file"
@@ -35,34 +34,6 @@ def root():
     return path
 
 
-def needed(binary):
-    """(names of the libraries that @binary asks for, its loader or None)"""
-    text = steps.run(["readelf", "-W", "-d", "-l", binary], what=f"reading {binary}")
-    loader = re.search(r"program interpreter: (\S+)\]", text)
-    return re.findall(r"\(NEEDED\)\s+Shared library: \[(.+)\]", text), loader and loader[1]
-
-
-def libraries(base, binaries):
-    """{path in the guest: path here} of the shared libraries of @binaries, all from @base."""
-    found, queue = {}, list(binaries)
-    # Breadth first through what each file asks for: two thirds of the packages are not needed.
-    while queue:
-        names, loader = needed(queue.pop())
-        for name in names:
-            target = f"usr/lib/x86_64-linux-gnu/{name}"
-            if target in found:
-                continue
-            source = next((path for path in (base / target, base / "lib/x86_64-linux-gnu" / name) if path.exists()),
-                          None)
-            if source is None:
-                raise Failure(f"{name} is in none of IGT's packages; remove {base} and try again")
-            found[target] = source
-            queue.append(source)
-        if loader:
-            found[loader.lstrip("/")] = base / "usr/lib/x86_64-linux-gnu" / Path(loader).name
-    return found
-
-
 def files(chosen=TESTS):
     """What the guest needs to run the @chosen tests, {path there: path here}."""
     base = root()
@@ -73,7 +44,7 @@ def files(chosen=TESTS):
     listing.write_text(f"TESTLIST\n{' '.join(tests)}\nEND TESTLIST\n", encoding="utf-8")
     binaries = {f"{HOME}/{name}": base / HOME / name for name in tests}
     binaries["usr/bin/igt_runner"] = base / "usr/bin/igt_runner"
-    return {**binaries, **libraries(base, binaries.values()), f"{HOME}/test-list.txt": listing}
+    return {**binaries, **elf.libraries(base, binaries.values()), f"{HOME}/test-list.txt": listing}
 
 
 def item():

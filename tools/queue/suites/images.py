@@ -6,14 +6,17 @@ from lab import build
 from weave import tree
 
 
-def kernel_image(kernel, flavour, kind="guest"):
-    """A guest kernel: "queue" is the woven one, "off" that with its toggles off, "control" the unpatched one."""
+def kernel_image(kernel, flavour, kind="guest", toggles="n", place=".obj-off"):
+    """A guest kernel: "queue" is the woven one, "control" the unpatched one, "off" the woven one with its toggles off.
+
+    @toggles, @place: as build.image() has them, of "off".
+    """
     log = config.BUILD / "log" / f"build-{kernel.name}-{flavour}{'' if kind == 'guest' else f'-{kind}'}.log"
     suffix = f"-{flavour}"
     # A patch that was left out, or is of another topic, may bring a toggle.
     partly = tree.recorded(gitcmd.own(kernel.tree, config.queue())).partly
     if flavour == "off":
-        return build.image(kernel.tree, toggles="n", suffix=suffix, log=log, place=".obj-off", toggles_optional=partly)
+        return build.image(kernel.tree, kind=kind, toggles=toggles, suffix=suffix, log=log, place=place, toggles_optional=partly)
     if flavour == "control":
         return build.image(kernel.control, kind=kind, suffix=suffix, toggles_optional=True, log=log)
     return build.image(kernel.tree, kind=kind, suffix=suffix, log=log, toggles_optional=partly)

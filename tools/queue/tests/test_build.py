@@ -12,6 +12,8 @@ from suites import commits
 def test_the_toggles_can_be_turned_off():
     on, off = build.wanted([build.TOGGLES], "5.10"), build.wanted([build.TOGGLES], "5.10", toggles="n")
     assert on and set(on) == set(off) and set(off.values()) == {"n"}
+    name = "CONFIG_DMABUF_SYNC_FILE_IOCTLS"
+    assert build.wanted([build.TOGGLES], "5.10", toggles={name: "n"}) == {**on, name: "n"}
 
 
 def test_a_fragment_with_a_typo(tmp_path, monkeypatch):

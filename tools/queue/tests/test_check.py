@@ -150,6 +150,7 @@ def parts(log, monkeypatch, tmp_path):
     monkeypatch.setattr(full.alone, "check", lambda kernel, results: suite("topics", kernel.name, results))
     monkeypatch.setattr(full.commits, "check", lambda kernel, results: suite("build", kernel.name, results))
     monkeypatch.setattr(full.xensuite, "check", lambda kernel, results: suite("xen", kernel.name, results))
+    monkeypatch.setattr(full.clients, "check", lambda kernel, results: suite("clients", kernel.name, results))
 
     def run(kernels=None, suites=(), force=False):
         State.done = []

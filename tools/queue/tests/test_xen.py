@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lab import build, guest, xen
-from suites import demo, kselftest, results, xensuite
+from suites import demo, kselftest, picture, results, xensuite
 from suites.results import FAIL, PASS
 
 PLAN = [guest.Item("one", 10, "true")]
@@ -125,7 +125,7 @@ def test_the_older_ioctls_of_the_unpatched_kernel(tmp_path, recorded, monkeypatc
 
 def test_a_picture():
     pixels = bytes(range(2 * 3 * 3))
-    data = demo.png(b"P6\n2 3\n255\n" + pixels)
+    data = picture.png(b"P6\n2 3\n255\n" + pixels)
     chunks, rest = {}, data[8:]
     while rest:
         size, kind = struct.unpack(">I4s", rest[:8])
@@ -134,4 +134,4 @@ def test_a_picture():
     assert struct.unpack(">II", chunks[b"IHDR"][:8]) == (2, 3)
     assert zlib.decompress(chunks[b"IDAT"]) == b"".join(b"\0" + pixels[at:at + 6] for at in (0, 6, 12))
     with pytest.raises(demo.Failure, match="2 x 3"):
-        demo.png(b"P6\n2 3\n255\n" + pixels[1:])
+        picture.png(b"P6\n2 3\n255\n" + pixels[1:])
