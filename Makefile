@@ -22,7 +22,7 @@ force = $(if $(filter-out 0 n no,$(FORCE)),--force)
 help:
 	@$(QUEUE) help
 
-.PHONY: run check check-full upkeep deps source series am mail tree topics base pin refresh lint bench bench-check verify table
+.PHONY: run check check-full upkeep deps source series am mail tree topics base pin refresh lint bench bench-xen bench-check verify table
 run:
 	@$(QUEUE) run $(kernel) $(demo) $(source) $(features)
 check:
@@ -55,6 +55,8 @@ lint:
 	@$(QUEUE) lint $(kernels) $(source)
 bench:
 	@$(QUEUE) bench $(kernels)
+bench-xen:
+	@$(QUEUE) bench-xen $(kernel)
 bench-check:
 	@$(QUEUE) bench-check $(kernels)
 verify:

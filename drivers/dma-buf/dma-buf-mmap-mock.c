@@ -16,7 +16,6 @@
 
 #include <linux/anon_inodes.h>
 #include <linux/dma-buf.h>
-#include <linux/dma-buf-mapped.h>
 #include <linux/dma-mapping.h>
 #include <linux/err.h>
 #include <linux/fcntl.h>
@@ -30,7 +29,6 @@
 #include <linux/pgtable.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
-#include <linux/sort.h>
 #include <linux/uaccess.h>
 
 #include "dma-buf-mmap-mock.h"
@@ -274,7 +272,7 @@ static int importer_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!(flags & MOCK_FALLBACK))
 		return ret;
 	vma->vm_ops = &mock_vm_ops;
-	vma->vm_private_data = flags & MOCK_NAMELESS ? NULL : m;
+	vma->vm_private_data = m;
 	return 0;
 }
 
@@ -454,36 +452,6 @@ static int mock_zap(struct mock *m, const void __user *user)
 	return 0;
 }
 
-static int cmp_pfn(const void *a, const void *b)
-{
-	unsigned long x = *(const unsigned long *)a;
-	unsigned long y = *(const unsigned long *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static int mock_mapped(struct mock *m, void __user *user)
-{
-	unsigned long pfns[BITS_PER_TYPE(u32)];
-	struct address_space *mapping;
-	struct mock_mapped mapped;
-	unsigned int i, n = 0;
-
-	if (copy_from_user(&mapped, user, sizeof(mapped)))
-		return -EFAULT;
-	if (mapped.file >= MOCK_FILES)
-		return -EINVAL;
-	for (i = 0; i < m->num_pages && i < ARRAY_SIZE(pfns); i++)
-		if (mapped.pages & BIT(i))
-			pfns[n++] = page_to_pfn(m->pages[i]);
-	sort(pfns, n, sizeof(*pfns), cmp_pfn, NULL);
-	mapping = m->files[mapped.file]->f_mapping;
-	i_mmap_lock_read(mapping);
-	mapped.mapped = dma_buf_frames_mapped(m->buffer, mapping, pfns, n);
-	i_mmap_unlock_read(mapping);
-	return copy_to_user(user, &mapped, sizeof(mapped)) ? -EFAULT : 0;
-}
-
 static long mock_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct mock *m = file->private_data;
@@ -501,8 +469,6 @@ static long mock_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return mock_get(m, user);
 	case MOCK_IOC_ZAP:
 		return mock_zap(m, user);
-	case MOCK_IOC_MAPPED:
-		return mock_mapped(m, user);
 	default:
 		return -ENOTTY;
 	}

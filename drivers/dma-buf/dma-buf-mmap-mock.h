@@ -46,7 +46,6 @@ enum mock_fail {
 #define MOCK_SWAP	0x1	/* the exporter lets mappings refer to the backing file */
 #define MOCK_FALLBACK	0x2	/* the importer maps by itself what it cannot forward */
 #define MOCK_FLAGS	0x4	/* the exporter changes the flags of the vma */
-#define MOCK_NAMELESS	0x8	/* what the importer maps by itself does not name the buffer */
 #define MOCK_NO_OPS	0x10	/* the exporter maps all pages at once, without operations */
 #define MOCK_FRAMES	0x20	/* the importer sets the vma up for page frames first */
 #define MOCK_CLEARS	0x40	/* the importer removes its vm_operations first */
@@ -85,20 +84,9 @@ struct mock_zap {
 	__u32 pages;
 };
 
-/*
- * What dma_buf_frames_mapped() says of the buffer and the address space of a file,
- * asked about some of the pages.
- */
-struct mock_mapped {
-	__u32 file;		/* enum mock_file */
-	__u32 pages;		/* bit mask */
-	__u32 mapped;		/* out */
-};
-
 #define MOCK_IOC_CREATE	_IOWR('~', 0, struct mock_create)
 #define MOCK_IOC_SET	_IOW('~', 1, struct mock_set)
 #define MOCK_IOC_GET	_IOR('~', 2, struct mock_get)
 #define MOCK_IOC_ZAP	_IOW('~', 3, struct mock_zap)
-#define MOCK_IOC_MAPPED	_IOWR('~', 4, struct mock_mapped)
 
 #endif /* DMA_BUF_MMAP_MOCK_H */

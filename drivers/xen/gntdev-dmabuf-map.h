@@ -24,24 +24,22 @@ struct gntdev_map_priv;
  * @populate: put memory behind @nr frame numbers; returns like @decrease.
  * @map: map @nr grants at the pages' addresses; on return the status of each
  *	operation is valid. Never waits.
- * @unmap: unmap @nr grants once no page_count() is above that in @base; returns
- *	-ETIMEDOUT, with nothing unmapped, if that is not so within @timeout
- *	jiffies. Else the status of each operation is valid.
+ * @unmap: unmap @nr grants from pages that nobody uses; on return the status of
+ *	each operation is valid
  */
 struct gntdev_map_backend {
 	bool (*keeps_frames)(void);
-	int (*decrease)(unsigned int nr, xen_pfn_t *frames);
-	int (*populate)(unsigned int nr, xen_pfn_t *frames);
+	int (*decrease)(int nr, xen_pfn_t *frames);
+	int (*populate)(int nr, xen_pfn_t *frames);
 	void (*map)(struct gnttab_map_grant_ref *ops, struct page **pages,
 		    unsigned int nr);
-	int (*unmap)(struct gnttab_unmap_grant_ref *ops, struct page **pages,
-		     const unsigned int *base, unsigned int nr,
-		     unsigned long timeout);
+	void (*unmap)(struct gnttab_unmap_grant_ref *ops, struct page **pages,
+		      unsigned int nr);
 };
 
 int gntdev_map_init(void);
 void gntdev_map_exit(void);
-struct gntdev_map_priv *gntdev_map_open(void);
+struct gntdev_map_priv *gntdev_map_open(struct device *dev);
 void gntdev_map_close(struct gntdev_map_priv *priv);
 long gntdev_map_ioctl(struct gntdev_map_priv *priv, unsigned int cmd,
 		      void __user *arg);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Notifiers that run when a dma-buf dies, before its exporter releases it.
- *
- * The one rule: a registered notifier holds no reference of the buffer. See
+ * Notifiers that run when the last user of a dma-buf is gone, before its release: see
  * "Release notifiers" in drivers/dma-buf/dma-buf-release.c.
  */
 
@@ -12,28 +10,28 @@
 #include <linux/types.h>
 
 struct dma_buf;
+struct file;
 struct module;
 
 /**
  * struct dma_buf_release_notifier - what runs before a dma-buf is released
  *
- * Embed it into a structure of yours and zero it before it is registered for
- * the first time. It has to stay where it is until it has been unregistered or
- * its callback has begun; the callback may free it. What was unregistered, or
- * whose callback has returned, can be registered again.
+ * Embed it into a structure of the driver and zero it before it is registered for the
+ * first time. It must stay valid until it has been unregistered, or until the driver has
+ * called dma_buf_resume_release(); then it may be freed or registered again. A driver that
+ * never resumes the release may free the notifier once its callback has started.
  */
 struct dma_buf_release_notifier {
 	/**
 	 * @release:
 	 *
-	 * Called once, when the last reference of @dmabuf is gone, before the
-	 * exporter's &dma_buf_ops.release. The attachments and the memory still
-	 * stand. No one can get a reference any more, and the callback must not
-	 * try.
+	 * Called once, when the last reference to @dmabuf is gone. Nobody can get a
+	 * reference any more. Attachments and memory stay until the driver calls
+	 * dma_buf_resume_release(), here or later.
 	 *
-	 * Context: process context, no lock held. May sleep, allocate memory,
-	 * lock &dma_buf.resv, unmap and detach an attachment of its own. Must
-	 * end: see "Release notifiers" for what it must not wait for.
+	 * Context: process context, no lock held. May sleep, allocate memory, lock
+	 * &dma_buf.resv, unmap and detach an attachment of its own. Must return in
+	 * bounded time: see "Release notifiers" for what it must not wait for.
 	 */
 	void (*release)(struct dma_buf_release_notifier *notifier,
 			struct dma_buf *dmabuf);
@@ -41,21 +39,21 @@ struct dma_buf_release_notifier {
 	/**
 	 * @owner:
 	 *
-	 * The module that @release is in, or NULL. It can't be unloaded while
-	 * the notifier is registered, nor before @release has returned.
+	 * The module that @release is in, or NULL. It cannot be unloaded while the
+	 * notifier is registered, nor before the release is resumed and @release has
+	 * returned.
 	 */
 	struct module *owner;
 
-	/* private: under the lock of dma-buf-release.c */
+	/* private: until the callback starts under the lock of dma-buf-release.c */
 	struct hlist_node node;
-	u64 call;
+	struct file *file;	/* set from registering until the release is resumed */
 };
 
 int dma_buf_register_release_notifier(struct dma_buf *dmabuf,
 				      struct dma_buf_release_notifier *notifier);
 bool dma_buf_unregister_release_notifier(struct dma_buf_release_notifier *notifier);
-int dma_buf_defer_release(struct dma_buf *dmabuf);
-void dma_buf_resume_release(struct dma_buf *dmabuf);
+void dma_buf_resume_release(struct dma_buf_release_notifier *notifier);
 
 /* For dma-buf.c. */
 #if IS_ENABLED(CONFIG_DMABUF_RELEASE_NOTIFIER)

@@ -41,6 +41,7 @@ make table                  write the README's table of topics and kernels, from
 make verify                 check the queue's own rules: series, headers, no orphan files
 make bench                  instructions that the ioctls take on the oldest and the newest kernel, bytes that toggles add;
                             KERNELS= for others. Writes bench.json, the plots and the tables
+make bench-xen [KERNEL={k}] instructions of gntdev's ioctls in the first domain of Xen on arm64, into the pages
 make bench-check            measures, too, and fails where a figure differs from bench.json by more than 2%
 
 KERNEL is one of: {kernels}. The default is the oldest, KERNELS is all of them.\
@@ -197,6 +198,11 @@ def bench(args):
     return benchmark.main(the_kernels(args) if args.kernels else [])
 
 
+def bench_xen(args):
+    from suites import benchxen
+    return benchxen.main(the_kernel(args))
+
+
 def bench_check(args):
     from suites import bench as benchmark
     return benchmark.check(the_kernels(args) if args.kernels else [])
@@ -234,6 +240,7 @@ def parser():
     command("upkeep", upkeep, "--kernels", "--source")
     command("lint", lint, "--kernels", "--source")
     command("bench", bench, "--kernels")
+    command("bench-xen", bench_xen, "--kernel")
     command("bench-check", bench_check, "--kernels")
     return top
 

@@ -15,6 +15,7 @@ static struct dma_buf_release_notifier notifiers[16];
 
 static void release(struct dma_buf_release_notifier *notifier, struct dma_buf *dmabuf)
 {
+	dma_buf_resume_release(notifier);
 }
 
 static int set_notifiers(const char *text, const struct kernel_param *param)

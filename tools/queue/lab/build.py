@@ -42,6 +42,7 @@ KINDS = {
     "light": Kind("x86_64", (*GUEST, "light.config"), ".obj-light", True),
     "plain": Kind("x86_64", ("guest.config", "plain.config"), ".obj-plain", False),
     "arm64": Kind("arm64", ("xen-arm64.config",), ".obj-xen", False),
+    "arm64-bench": Kind("arm64", ("xen-arm64.config", "xen-bench.config"), ".obj-xen-bench", False),
     "pvh": Kind("x86_64", (*GUEST, "xen-pvh.config"), ".obj-pvh", False),
     "pv": Kind("x86_64", ("xen-pv.config",), ".obj-pv", False),
 }

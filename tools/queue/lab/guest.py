@@ -26,13 +26,13 @@ LEAK_SECONDS = 300      # for kmemleak's scans; 30 are usual
 GRACE_SECONDS = 60      # beyond an item's own limit, which the guest enforces
 PROBE_SECONDS = 15
 MEMORY = 1024           # MiB
-# "count": one processor, whose clock counts its instructions, one a nanosecond; the guest's time passes by them, so that
-# every run is the same. That takes a machine without a seed from the host, too.
+# One processor, whose clock counts its instructions, one a nanosecond; the guest's time passes by them, so that every run is
+# the same. That takes a machine without a seed from the host, too.
+COUNT = ("-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=0,sleep=off", "-rtc", "base=2026-11-21,clock=vm")
 MACHINES = {
     "tcg": ("-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "2,sockets=2"),
     "kvm": ("-M", "pc", "-accel", "kvm", "-cpu", "host", "-smp", "2,sockets=2"),
-    "count": ("-M", "pc-i440fx-7.1", "-accel", "tcg,thread=single", "-cpu", "qemu64", "-smp", "1",
-              "-icount", "shift=0,sleep=off", "-rtc", "base=2026-11-21,clock=vm"),
+    "count": ("-M", "pc-i440fx-7.1", "-cpu", "qemu64", *COUNT),
 }
 HEARTBEAT = "queue.heartbeat"   # of the kernel's command line: init says each ten seconds that it is alive
 DEAD_SECONDS = 120              # without that; a task that hangs does not stop it, nor does a process that starves

@@ -18,12 +18,22 @@ from lab import debian, guest
 
 PEER = config.HERE / "guest" / "peer"
 CMDLINE = "console=hvc0 panic=-1 oops=panic printk.devkmsg=on kasan_multi_shot slub_debug=FZP"
+CMA = "cma=32M"         # of the first domain, for the CMA heap and the display
 PEER_CMDLINE = "console=ttyAMA0 panic=-1"
 DOM0_MIB, PEER_MIB, MACHINE_MIB = 640, 160, 1792
 # In the emulated machine a timer interrupt of a PVH domain is lost, or minutes late, in one of three runs: it stands still.
 ATTEMPTS = 8
 # Where the loader puts what Xen starts; QEMU has Xen itself and the device tree below.
 LOAD, STEP = 0x5000_0000, 0x20_0000
+# A display controller that is none: the driver finds its registers in a flash memory that nobody else uses, and they
+# are not written to before it shows something. It exports and imports buffers like those of real boards.
+DISPLAY = """\tarcpgu@4000000 {
+\t\tcompatible = "snps,arcpgu";
+\t\treg = <0 0x4000000 0 0x1000>;
+\t\tclocks = <&{/apb-pclk}>;
+\t\tclock-names = "pxlclk";
+\t};
+"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class Module:
 
 def tree(kernel, ramdisk, peer_ramdisk, peers, append):
     """Source of what Xen has to find in the device tree: the first domain, and one for each of @peers, their commands."""
-    cmdline = f"{CMDLINE} {append}".strip()
+    cmdline = f"{CMDLINE} {CMA} {append}".strip()
     # Several domains may name one module: Xen copies it.
     domains = "".join(
         f"\t\tdomU{number} {{\n"
@@ -54,7 +64,8 @@ def tree(kernel, ramdisk, peer_ramdisk, peers, append):
         + Module(kernel.path, "kernel", kernel.address, f"{PEER_CMDLINE} -- {command}").node("\t\t\t")
         + peer_ramdisk.node("\t\t\t") + "\t\t};\n"
         for number, command in enumerate(peers, 1))
-    return ("/ {\n\tchosen {\n\t\t#address-cells = <2>;\n\t\t#size-cells = <2>;\n"
+    return (f"/ {{\n{DISPLAY}"
+            "\tchosen {\n\t\t#address-cells = <2>;\n\t\t#size-cells = <2>;\n"
             '\t\tstdout-path = "/pl011@9000000";\n'
             f'\t\txen,xen-bootargs = "dom0_mem={DOM0_MIB}M dom0_max_vcpus=2 conring_size=1m console=dtuart dtuart=/pl011@9000000";\n'
             f'\t\txen,dom0-bootargs = "{cmdline}";\n'
@@ -70,10 +81,10 @@ def place(*files):
     return placed
 
 
-def qemu_arm64(where, image, ramdisk, peer_ramdisk, peers, append):
+def qemu_arm64(where, image, ramdisk, peer_ramdisk, peers, append, accel):
     """Write the device tree; return the command."""
     machine = ["qemu-system-aarch64", "-machine", "virt,gic-version=3,virtualization=on", "-cpu", "cortex-a57",
-               "-accel", "tcg,thread=multi", "-smp", "2", "-m", f"{MACHINE_MIB}"]
+               *(guest.COUNT if accel == "count" else ("-accel", "tcg,thread=multi", "-smp", "2")), "-m", f"{MACHINE_MIB}"]
     steps.run([*machine[:2], f"{machine[2]},dumpdtb={where}/machine.dtb", *machine[3:], "-display", "none"],
               what="asking QEMU for its device tree")
     modules = place((image, "kernel"), (ramdisk, "ramdisk"), (peer_ramdisk, "ramdisk"))
@@ -98,22 +109,23 @@ def qemu_x86_64(where, image, ramdisk, mode, append):
             "-device", "intel-iommu,intremap=off", "-smp", "1", "-m", "1536", "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", debian.xen("amd64"),
             "-append", f"{'dom0=pvh ' if mode == 'pvh' else ''}dom0_mem=1024M conring_size=1m com1=115200,8n1 console=com1",
-            "-initrd", f"{image} {CMDLINE} {append},{ramdisk}",
+            "-initrd", f"{image} {CMDLINE} {CMA if mode == 'pvh' else ''} {append},{ramdisk}",
             "-serial", f"file:{where}/console.log", "-serial", f"file:{where}/verdicts",
             "-chardev", f"file,id=results,path={where}/out.tar", "-device", "isa-serial,index=2,iobase=0x3e8,irq=7,chardev=results"]
 
 
-def run(name, image, files, plan, *, peers=(), mode="pvh", append="", ended=None, leaks=True):
+def run(name, image, files, plan, *, peers=(), mode="pvh", append="", ended=None, leaks=True, accel=""):
     """Boot @image, a build.Image, under Xen and run the @plan in the first domain; return a guest.Boot.
 
     @peers: the command of each second domain, whose domids are 1, 2 ...; only on arm64. They have the
-    same @files. @mode: of an x86-64 first domain, "pvh" or "pv". The rest is as in guest.run().
+    same @files. @mode: of an x86-64 first domain, "pvh" or "pv". @accel: "count" or nothing, on arm64. The rest is as
+    in guest.run().
     """
     pvh = image.arch != "arm64" and mode == "pvh"
     for attempt in range(1, ATTEMPTS + 1):
         # The console of one that stood still is kept.
         where = name if attempt == 1 else f"{name}-attempt{attempt}"
-        machine = prepare(where, image, files, plan, peers, mode, f"{guest.HEARTBEAT if pvh else ''} {append}".strip(), leaks)
+        machine = prepare(where, image, files, plan, peers, mode, f"{guest.HEARTBEAT if pvh else ''} {append}".strip(), leaks, accel)
         boot = guest.ride(machine, plan, ended, heartbeat=pvh)
         # What has ended has been reported: then it is not begun again.
         if not boot.dead or boot.status or attempt == ATTEMPTS:
@@ -121,7 +133,7 @@ def run(name, image, files, plan, *, peers=(), mode="pvh", append="", ended=None
         steps.say(f"note: {boot.error}; attempt {attempt} of {ATTEMPTS}")
 
 
-def prepare(name, image, files, plan, peers, mode, append, leaks):
+def prepare(name, image, files, plan, peers, mode, append, leaks, accel):
     """The machine of one attempt, with all its files."""
     where = guest.fresh(name)
     ramdisk = where / "initramfs.cpio"
@@ -130,7 +142,7 @@ def prepare(name, image, files, plan, peers, mode, append, leaks):
         guest.initramfs(ramdisk, files, plan, leaks, busybox=busybox)
         peer_ramdisk = where / "peer.cpio"
         guest.initramfs(peer_ramdisk, files if peers else {}, [], leaks=False, busybox=busybox, init=PEER)
-        command = qemu_arm64(where, image.bootable, ramdisk, peer_ramdisk, peers, append)
+        command = qemu_arm64(where, image.bootable, ramdisk, peer_ramdisk, peers, append, accel)
     else:
         if peers:
             raise Failure("second domains are made on arm64 only")

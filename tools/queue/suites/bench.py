@@ -153,12 +153,12 @@ class Bench:
         return figures.parse(boot.log("bench"))
 
 
-def quote(path, text):
-    """Put @text between the two marks of the page at @path."""
-    head, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+def quote(path, text, mark=BEGIN):
+    """Put @text between the two marks of the page at @path, of which @mark is the first."""
+    head, begin, rest = path.read_text(encoding="utf-8").partition(mark)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise Failure(f"{path} has no place for what was measured; put it between the lines {BEGIN} and {END}")
+        raise Failure(f"{path} has no place for what was measured; put it between the lines {mark} and {END}")
     path.write_text(f"{head}{begin}\n{text}{end}{tail}", encoding="utf-8")
 
 

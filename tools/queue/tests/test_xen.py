@@ -31,7 +31,8 @@ def test_modules_do_not_overlap(files):
 
 @pytest.mark.parametrize("peers", [[], ["/test/peer serve", "/test/peer silent"]], ids=["alone", "two"])
 def test_the_device_tree(tmp_path, files, peers):
-    source = "/dts-v1/;\n" + xen.tree(*xen.place(*files), peers, "quiet")
+    machine = "/dts-v1/;\n/ { #address-cells = <2>; #size-cells = <2>; apb-pclk { phandle = <0x8000>; }; };\n"
+    source = machine + xen.tree(*xen.place(*files), peers, "quiet")
     blob = subprocess.run(["dtc", "-q", "-I", "dts", "-O", "dtb"], input=source.encode(), check=True, capture_output=True)
     (tmp_path / "dtb").write_bytes(blob.stdout)
 
@@ -39,7 +40,8 @@ def test_the_device_tree(tmp_path, files, peers):
         done = subprocess.run(["fdtget", tmp_path / "dtb", *args], check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
-    assert get("/chosen", "xen,dom0-bootargs").endswith(" quiet")
+    assert get("/chosen", "xen,dom0-bootargs").endswith(f" {xen.CMA} quiet")
+    assert get("-tx", "/arcpgu@4000000", "clocks") == "8000"
     assert get("-tx", f"/chosen/module@{xen.LOAD:x}", "reg") == f"0 {xen.LOAD:x} 0 {3 * xen.STEP + 1:x}"
     domains = [name for name in get("-l", "/chosen").split() if name.startswith("domU")]
     assert domains == [f"domU{number}" for number in range(1, len(peers) + 1)]

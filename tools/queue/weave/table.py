@@ -14,7 +14,7 @@ README = "README.md"
 BEGIN = "<!-- made by `make table` from series and kernels.toml: edit those -->"
 END = "<!-- end of what `make table` made -->"
 PAGES = "Documentation/queue"       # a page a topic, but for those that another topic's page describes:
-SHARED = {"base": "changing", "lifetimes": "names", "exporters": "gntdev", "mapped": "gntdev"}
+SHARED = {"base": "changing", "lifetimes": "names", "exporters": "gntdev", "exchange": "gntdev"}
 
 
 def main(queue):

@@ -103,14 +103,6 @@ static int zap(struct _test_data_mmap *self, unsigned int file, unsigned int pag
 	return ioctl(self->device, MOCK_IOC_ZAP, &zap);
 }
 
-/* What the kernel says of some pages and the address space of a file, or -1. */
-static int frames_mapped(struct _test_data_mmap *self, unsigned int file, unsigned int pages)
-{
-	struct mock_mapped mapped = { .file = file, .pages = pages };
-
-	return ioctl(self->device, MOCK_IOC_MAPPED, &mapped) ? -1 : (int)mapped.mapped;
-}
-
 static bool mapped(const void *addr)
 {
 	return addr != MAP_FAILED;
@@ -849,62 +841,6 @@ TEST_F(mmap, many_at_once_leave_nothing)
 	EXPECT_EQ(0, mock(self).unrestored_file);
 	EXPECT_EQ(0, mock(self).unrestored_pgoff);
 	EXPECT_REFS(0, 0, 0);
-}
-
-#define ALL_PAGES ((1u << PAGES) - 1)
-
-/* An address space with areas of others, too: of the buffer is what names it. */
-TEST_F(mmap, areas_that_name_the_buffer)
-{
-	uint32_t *addr;
-
-	EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
-	EXPECT_EQ(0, frames_mapped(self, MOCK_BUFFER, ALL_PAGES));
-	/* By the exporter's pointer. */
-	ASSERT_EQ(0, tell(self, MOCK_FAIL_FIRST, MOCK_FALLBACK));
-	addr = map(self, MOCK_IMPORTER, 0, 1);
-	ASSERT_TRUE(mapped(addr));
-	EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
-	EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, 0));
-	EXPECT_EQ(0, frames_mapped(self, MOCK_BUFFER, ALL_PAGES));
-	unmap(self, addr, 0, 1);
-	/* By the file. */
-	ASSERT_EQ(0, tell(self, MOCK_FAIL_NEVER, 0));
-	addr = map(self, MOCK_IMPORTER, 0, 1);
-	ASSERT_TRUE(mapped(addr));
-	EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
-	EXPECT_EQ(1, frames_mapped(self, MOCK_BUFFER, 0));
-	unmap(self, addr, 0, 1);
-	EXPECT_EQ(0, frames_mapped(self, MOCK_BUFFER, ALL_PAGES));
-}
-
-/* Or has one of its frames. */
-TEST_F(mmap, areas_with_a_frame)
-{
-	static const unsigned int touched[3] = { 3, 0, PAGES - 1 };
-	unsigned int seen_pages = 0, i;
-	uint32_t *addr;
-
-	ASSERT_EQ(0, tell(self, MOCK_FAIL_FIRST, MOCK_FALLBACK | MOCK_NAMELESS));
-	addr = map(self, MOCK_IMPORTER, 0, PAGES);
-	ASSERT_TRUE(mapped(addr));
-	EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
-	for (i = 0; i < 3; i++) {
-		unsigned int page = 1u << touched[i];
-
-		ASSERT_EQ(touched[i], seen(self, addr, touched[i]));
-		seen_pages |= page;
-		EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, page));
-		EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
-		EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, page | (ALL_PAGES & ~seen_pages)));
-		EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES & ~seen_pages));
-		EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, 0));
-	}
-	ASSERT_EQ(0, zap(self, MOCK_IMPORTER, 3, 1));
-	EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, 1u << 3));
-	EXPECT_EQ(1, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
-	unmap(self, addr, 0, PAGES);
-	EXPECT_EQ(0, frames_mapped(self, MOCK_IMPORTER, ALL_PAGES));
 }
 
 /* Without the patch a kernel BUG, so it comes after the other tests of the device. */

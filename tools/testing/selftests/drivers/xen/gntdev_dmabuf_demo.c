@@ -5,14 +5,17 @@
  *	gntdev_dmabuf_demo draw			in the second domain, number 1
  *	gntdev_dmabuf_demo show [FILE]		in the first; the frame is left in FILE (PPM)
  *
+ * The buffer is the display's and imported by a second driver, as gbm has it, where there is a
+ * display (GNTDEV_DMABUF_CARD in the environment, or arcpgu); else it is the system heap's.
+ *
  * They meet in a page that the second domain grants first: its reference is the first that
  * gntalloc gives out after boot. Each line says what was seen; `show` ends with status 1 at
  * the first thing that is not so.
  */
 
 #include <linux/dma-buf.h>
-#include <linux/dma-heap.h>
 
+#include "../dma-buf/dmabuf_util.h"
 #include "xen_util.h"
 
 #define WIDTH 320
@@ -174,7 +177,7 @@ static int play_draw(void)
 	}
 }
 
-static int buffer_new(void)
+static int heap_new(void)
 {
 	struct dma_heap_allocation_data data = {
 		.len = FRAME_SIZE,
@@ -188,6 +191,31 @@ static int buffer_new(void)
 	ret = ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data) ? -errno : (int)data.fd;
 	close(heap);
 	return ret;
+}
+
+/* What keeps the buffer beside its file descriptor is closed with @display and @gpu. */
+static int buffer_new(int *display, int *gpu)
+{
+	const char *card = getenv("GNTDEV_DMABUF_CARD") ?: "arcpgu";
+	struct drm_mode_create_dumb create = { .width = WIDTH, .height = HEIGHT, .bpp = 32 };
+	struct drm_prime_handle prime = { .flags = O_RDWR | O_CLOEXEC };
+	int ret;
+
+	*display = drm_open(card);
+	*gpu = drm_open("vgem");
+	if (*display < 0 || *gpu < 0) {
+		ret = heap_new();
+		see_ret("from the system heap", ret);
+		return ret;
+	}
+	ret = ioctl(*display, DRM_IOCTL_MODE_CREATE_DUMB, &create) ? -errno : 0;
+	prime.handle = create.handle;
+	if (!ret)
+		ret = ioctl(*display, DRM_IOCTL_PRIME_HANDLE_TO_FD, &prime) ? -errno : 0;
+	see_ret("from the display's driver", ret);
+	ret = ioctl(*gpu, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime) ? -errno : 0;
+	see_ret("imported by another driver, which keeps it", ret);
+	return prime.fd;
 }
 
 static int buffer_sync(int buf, __u64 flags)
@@ -262,7 +290,7 @@ static long see_mapped(const char *what, long wanted)
 
 static int play_show(const char *path)
 {
-	int gntdev, buf, tries, ret = -ENXIO;
+	int gntdev, buf, display, gpu, tries, ret = -ENXIO;
 	struct meeting *meeting = NULL;
 	struct witness shared = { .gntdev = -1 };
 	__u32 refs[FRAME_PAGES], first = FIRST_REF, sum;
@@ -296,9 +324,8 @@ static int play_show(const char *path)
 
 	before = see_mapped("mapped pages of domain 1: where the two meet", -1);
 
-	say("A buffer of this domain's own allocator (dma-buf heap)");
-	buf = buffer_new();
-	see_ret("buffer", buf);
+	say("A buffer of this domain's own allocator");
+	buf = buffer_new(&display, &gpu);
 
 	say("IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF: the pages take the place of the buffer's");
 	gntdev = gntdev_open();
@@ -309,10 +336,14 @@ static int play_show(const char *path)
 	view = mmap(NULL, FRAME_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0);
 	see_ret("mmap() of the buffer", view == MAP_FAILED ? -errno : 0);
 	compare(meeting, buf, view);
-	snprintf(text, sizeof(text), "%p, frames %#llx to %#llx", (void *)view,
-		 (unsigned long long)frame_of(view),
-		 (unsigned long long)frame_of((char *)view + FRAME_SIZE - 1));
-	see("address of the buffer, as this domain counts", text, frame_of(view));
+	/* Of a mapping of page frames /proc/self/pagemap does not tell them. */
+	if (frame_of(view))
+		snprintf(text, sizeof(text), "%p, frames %#llx to %#llx", (void *)view,
+			 (unsigned long long)frame_of(view),
+			 (unsigned long long)frame_of((char *)view + FRAME_SIZE - 1));
+	else
+		snprintf(text, sizeof(text), "%p", (void *)view);
+	see("address of the buffer, as this domain counts", text, true);
 	see_mapped("mapped pages of domain 1, says the hypervisor", before + FRAME_PAGES);
 
 	say("Picture 2: the other domain draws, this one does nothing");
@@ -341,6 +372,8 @@ static int play_show(const char *path)
 	see("WAIT_RELEASED while there is the buffer", strerror(ret), ret == ETIMEDOUT);
 	munmap(view, FRAME_SIZE);
 	close(buf);
+	close(gpu);
+	close(display);
 
 	say("IOCTL_GNTDEV_DMABUF_MAP_WAIT_RELEASED: the pages are the other domain's alone");
 	see_errno("the ioctl", map_wait(gntdev, buf, 10000));

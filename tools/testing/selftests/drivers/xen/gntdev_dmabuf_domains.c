@@ -124,12 +124,12 @@ static int heap(unsigned int pages)
 	return ret;
 }
 
-/* A buffer of vgem's whose only owner is the dma-buf. */
-static int vgem(unsigned int pages)
+/* A buffer of a DRM driver whose only owner is the dma-buf. */
+static int dumb(const char *driver, unsigned int pages)
 {
 	struct drm_mode_create_dumb create = { .width = PAGE / 4, .height = pages, .bpp = 32 };
 	struct drm_prime_handle prime = { .flags = O_RDWR | O_CLOEXEC };
-	int dev = drm_open("vgem"), ret;
+	int dev = drm_open(driver), ret;
 
 	if (dev < 0)
 		return -errno;
@@ -139,6 +139,17 @@ static int vgem(unsigned int pages)
 		ret = ioctl(dev, DRM_IOCTL_PRIME_HANDLE_TO_FD, &prime) ? -errno : prime.fd;
 	close(dev);
 	return ret;
+}
+
+static int vgem(unsigned int pages)
+{
+	return dumb("vgem", pages);
+}
+
+/* The display: see gntdev_dmabuf.c. */
+static int card(unsigned int pages)
+{
+	return dumb(getenv("GNTDEV_DMABUF_CARD") ?: "arcpgu", pages);
 }
 
 struct session {
@@ -255,13 +266,21 @@ static long active(int domid, long expected)
 	return usage.active;
 }
 
-static void seven_steps(struct __test_metadata *_metadata, struct session *self)
+/* @importer: a driver that has imported the buffer and keeps it to the end, or NULL. */
+static void seven_steps(struct __test_metadata *_metadata, struct session *self,
+			const char *importer)
 {
+	struct drm_prime_handle prime = { .fd = self->buf };
+	int fd = self->buf, drm = -1;
 	struct xen_usage after;
-	int fd = self->buf;
 	void *view;
 
 	ASSERT_EQ(0, peer_ask(&self->peer, PEER_FILL, 0x11));
+	if (importer) {
+		drm = drm_open(importer);
+		ASSERT_LE(0, drm);
+		ASSERT_EQ(0, ioctl(drm, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime));
+	}
 	ASSERT_EQ(0, map_peer(self));
 	EXPECT_EQ(1 + PEER_PAGES, active(self->peer.domid, 1 + PEER_PAGES));
 	view = view_of(fd);
@@ -282,6 +301,12 @@ static void seven_steps(struct __test_metadata *_metadata, struct session *self)
 	EXPECT_EQ(ETIMEDOUT, map_wait(self->gntdev, fd, 50));
 	close(fd);
 	self->buf = -1;
+	if (importer) {
+		EXPECT_EQ(ETIMEDOUT, map_wait(self->gntdev, fd, 300))
+			TH_LOG("an import keeps the buffer, and so the pages");
+		EXPECT_EQ(1 + PEER_PAGES, active(self->peer.domid, 1 + PEER_PAGES));
+		close(drm);
+	}
 	EXPECT_EQ(0, map_wait(self->gntdev, fd, SOON));
 	/* None is mapped any more at the very moment that WAIT says so: they may reuse theirs. */
 	ASSERT_EQ(0, xen_usage(self->peer.domid, &after));
@@ -299,7 +324,7 @@ TEST_F_TIMEOUT(domains, seven_steps_on_vgem, SECONDS)
 	struct session *s = &self->s;
 
 	make(_metadata, s, 's', true, vgem(PEER_PAGES));
-	seven_steps(_metadata, s);
+	seven_steps(_metadata, s, NULL);
 }
 
 TEST_F_TIMEOUT(domains, seven_steps_on_the_heap, SECONDS)
@@ -307,17 +332,16 @@ TEST_F_TIMEOUT(domains, seven_steps_on_the_heap, SECONDS)
 	struct session *s = &self->s;
 
 	make(_metadata, s, 's', true, heap(PEER_PAGES));
-	seven_steps(_metadata, s);
+	seven_steps(_metadata, s, NULL);
 }
 
-TEST_F_TIMEOUT(domains, seven_steps_on_udmabuf, SECONDS)
+/* What gbm does: the GPU's driver has imported the display's buffer before anything else. */
+TEST_F_TIMEOUT(domains, seven_steps_beside_an_importer, SECONDS)
 {
 	struct session *s = &self->s;
-	int memfd;
 
-	/* It stays open: from 6.12 on a udmabuf is busy for gntdev when its memfd is closed. */
-	make(_metadata, s, 's', true, udmabuf_new(PEER_PAGES * PAGE, &memfd));
-	seven_steps(_metadata, s);
+	make(_metadata, s, 's', true, card(PEER_PAGES));
+	seven_steps(_metadata, s, "vgem");
 }
 
 TEST_F_TIMEOUT(domains, seven_steps_often, SECONDS)
@@ -327,8 +351,9 @@ TEST_F_TIMEOUT(domains, seven_steps_often, SECONDS)
 
 	make(_metadata, s, 's', true, heap(PEER_PAGES));
 	for (i = 0; i < 10; i++) {
-		seven_steps(_metadata, s);
-		s->buf = i & 1 ? heap(PEER_PAGES) : vgem(PEER_PAGES);
+		seven_steps(_metadata, s, NULL);
+		s->buf = i % 3 == 0 ? vgem(PEER_PAGES) : i % 3 == 1 ? card(PEER_PAGES) :
+								      heap(PEER_PAGES);
 		ASSERT_LE(0, s->buf);
 	}
 }

@@ -101,4 +101,22 @@ TEST_F_TIMEOUT(exported, killed_waiter, SECONDS)
 	close(fd);
 }
 
+/* The first map of a file has the index 0. Without the patch the pages of the buffer go. */
+TEST_F_TIMEOUT(exported, not_unmapped_by_an_index, SECONDS)
+{
+	struct ioctl_gntdev_unmap_grant_ref unmap = { .count = PAGES };
+	struct xen_usage exported;
+	int fd;
+
+	ASSERT_EQ(0, export(self->gntdev, self->domid, self->refs, PAGES, &fd));
+	if (!self->usage)
+		ASSERT_EQ(0, xen_usage(self->domid, &exported));
+	EXPECT_EQ(-1, ioctl(self->gntdev, IOCTL_GNTDEV_UNMAP_GRANT_REF, &unmap));
+	EXPECT_EQ(ENOENT, errno);
+	if (!self->usage)
+		EXPECT_EQ(0, xen_left(self->domid, &exported, SOON));
+	EXPECT_EQ(ETIMEDOUT, export_wait(self->gntdev, fd, 0));
+	close(fd);
+}
+
 TEST_HARNESS_MAIN

@@ -519,10 +519,27 @@ static inline __u32 pattern_word(__u32 seed, unsigned int page, unsigned int wor
 	return (seed * 2654435761u) ^ (page << 10 | word);
 }
 
-/* Others change what is behind a view, and look at it. */
-static inline void now_in_memory(void)
+/*
+ * Others change what is behind a view, and look at it: some without a cache, as a display's
+ * buffers are mapped on Arm.
+ */
+static inline void now_in_memory(const void *view, unsigned int first, unsigned int count)
 {
+	const char *start = (const char *)view + first * PAGE, *end = start + count * PAGE;
+
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+#ifdef __aarch64__
+	unsigned long type, line;
+
+	__asm__ volatile("mrs %0, ctr_el0" : "=r" (type));
+	line = 4UL << (type >> 16 & 15);
+	for (; start < end; start += line)
+		__asm__ volatile("dc civac, %0" : : "r" (start) : "memory");
+	__asm__ volatile("dsb sy" : : : "memory");
+#else
+	(void)start;
+	(void)end;
+#endif
 }
 
 static inline void pattern_fill(void *view, unsigned int first, unsigned int count, __u32 seed)
@@ -533,7 +550,7 @@ static inline void pattern_fill(void *view, unsigned int first, unsigned int cou
 	for (page = first; page < first + count; page++)
 		for (word = 0; word < PAGE / 4; word++)
 			words[page * PAGE / 4 + word] = pattern_word(seed, page, word);
-	now_in_memory();
+	now_in_memory(view, first, count);
 }
 
 /* How many pages do not have the content that they should. */
@@ -543,7 +560,7 @@ static inline unsigned int pattern_wrong(const void *view, unsigned int first, u
 	unsigned int page, word, wrong = 0;
 	const __u32 *words = view;
 
-	now_in_memory();
+	now_in_memory(view, first, count);
 	for (page = first; page < first + count; page++) {
 		for (word = 0; word < PAGE / 4; word++) {
 			if (words[page * PAGE / 4 + word] != pattern_word(seed, page, word)) {
@@ -560,7 +577,7 @@ static inline unsigned int not_zero(const void *view, unsigned int first, unsign
 	unsigned int page, word, wrong = 0;
 	const __u32 *words = view;
 
-	now_in_memory();
+	now_in_memory(view, first, count);
 	for (page = first; page < first + count; page++) {
 		for (word = 0; word < PAGE / 4; word++) {
 			if (words[page * PAGE / 4 + word]) {
