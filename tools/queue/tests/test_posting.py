@@ -105,6 +105,13 @@ def test_what_speaks_of_older_kernels_is_named(posted, capsys):
     assert "written for older kernels, too, reword it: 0003-dma-buf-add-a-test.patch\n" in capsys.readouterr().out
 
 
+def test_a_paragraph_about_older_kernels_stays_here(posted, capsys):
+    posted.edit("drivers/dma-buf/tests.patch", "It tests.", "It tests.\n\nOlder kernels: on 5.10 it\ndoes not.\n\nNor does it here.")
+    mail = text(read(posting.post(posted.queue, "toy"))[3])
+    assert mail.startswith("It tests.\n\nNor does it here.\n") and "5.10" not in mail.partition("---\n")[0]
+    assert "reword" not in capsys.readouterr().out
+
+
 def test_a_second_version(posted):
     posted.edit(posting.LETTERS, "Tested in my head.\n", "Tested in my head.\n\n### v3\n\nMore.\n\n### v2\n\nLess, as \N{LATIN SMALL LETTER E WITH ACUTE}.\n")
     mails = read(posting.post(posted.queue, "toy"))

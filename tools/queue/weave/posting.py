@@ -2,8 +2,8 @@
 """A topic as a posting to the kernel's lists: a cover letter and numbered mails for git send-email or b4.
 
 It is for the newest kernel: the topic's patches, those of the topics it needs, and of the first topic, which every
-selection has, only what these use. What is for this queue stays here (`Upstream:` and its like), and so do backports,
-which the letter names. Names and lists come from the kernel's own get_maintainer.pl.
+selection has, only what these use. What is for this queue stays here (`Upstream:` and its like, paragraphs about older
+kernels), and so do backports, which the letter names. Names and lists come from the kernel's own get_maintainer.pl.
 
 The letters are in LETTERS, a section a topic. A `### v2` in one says what has changed since v1, and makes it that version.
 """
@@ -18,6 +18,7 @@ from weave import mails, needs, series, tree
 
 LETTERS = "Documentation/queue/postings.md"
 OURS = re.compile(r"Upstream(?:-\w+)?: ")       # trailers of the queue
+OLDER = "Older kernels: "                       # begins a paragraph of the queue
 SINCE = re.compile(r"\b[Ss]ince\s+([0-9a-f]{12,40})\s+(\(\"[^\"]+\"\))")
 URL = re.compile(r"\bhttps?://[^\s<>()]+[^\s<>().,;:]")
 PERSON = re.compile(r"(.+?) \(([^()]*)\)")      # NAME <ADDRESS> (ROLE:SUBSYSTEM), as get_maintainer.pl prints it
@@ -130,6 +131,7 @@ def body(patch, edits, sign):
     if patch.path == mails.OPTIONS:     # it speaks of all topics
         text = OPTIONS.format("\n".join(f"  CONFIG_{name}" for edit in edits.values() for hunk in edit.hunks
                                         for name in sorted(mails.options(hunk))))
+    text = "\n\n".join(paragraph for paragraph in text.split("\n\n") if not paragraph.startswith(OLDER))
     lines = [line for line in last.split("\n") if not OURS.match(line)]
     # A trailer is a line of the last paragraph; one whose last paragraph is prose has none.
     trailers = lines if all(re.match(r"[A-Z][A-Za-z-]*: ", line) for line in lines) else []
