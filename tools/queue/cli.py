@@ -173,24 +173,31 @@ def run(args):
     return demo.main(the_kernel(args), args.demo, args.source)
 
 
+def reported(status):
+    """Make the page of what was run, and pass on the @status."""
+    from suites import page
+    page.write(config.queue())
+    return status
+
+
 def check(args):
     from suites import check as checking
-    return checking.main(the_kernels(args), args.suites.split(), args.source)
+    return reported(checking.main(the_kernels(args), args.suites.split(), args.source))
 
 
 def check_full(args):
     from suites import full
-    return full.main(the_kernels(args), args.suites.split(), args.source, args.force)
+    return reported(full.main(the_kernels(args), args.suites.split(), args.source, args.force))
 
 
 def upkeep(args):
     from suites import upkeep as keeping
-    return keeping.main(config.queue(), the_kernels(args), args.source)
+    return reported(keeping.main(config.queue(), the_kernels(args), args.source))
 
 
 def lint(args):
     from suites import lint as linting
-    return linting.main(the_kernels(args), args.source)
+    return reported(linting.main(the_kernels(args), args.source))
 
 
 def bench(args):

@@ -45,12 +45,13 @@ PACKAGES = (
     # 32-bit test programs
     "gcc-multilib",
     # the queue itself and its tests
-    "git", "python3-pytest", "codespell", "coccinelle", "python3-git", "python3-ply",
+    "git", "python3-pytest", "codespell", "coccinelle", "python3-git", "python3-ply", "man-db", "mandoc",
     # guests
     "qemu-system-x86", "qemu-system-arm", "busybox-static", "device-tree-compiler",
 )
 
 BENCH = ("gnuplot-nox",)        # for `make bench` alone: the plots
+BROWSER = ("chromium-headless-shell",)      # for `make check-full` alone, which looks at its own page: 64 MB
 
 
 def installed(packages):

@@ -50,7 +50,7 @@ def check(kernel, results):
                 if targets and toggles == "on" and variant is variants[0]:
                     problems += unset(done.applied, variant)
                 results.add(kernel.name, "topics", f"{name}.{variant.name}-toggles-{toggles}", FAIL if problems else PASS,
-                            problems[0] if problems else "", seconds)
+                            problems[0] if problems else "", seconds, variant.log(NUMBER))
         again = again and not compiled
         git("checkout", "--quiet", "--force", "--detach", done.tip)
         missed = commits.missed(touched, compiled, git.directory)
@@ -87,4 +87,4 @@ def selftests(kernel, name, touched, variant, results):
         kselftest.programs(build.Image(variant.tree, variant.kbuild.obj), variant.log(NUMBER + 1), directories, kselftest.NATIVE)
     except Failure as failure:
         problem = str(failure)
-    results.add(kernel.name, "topics", f"{name}.selftests", FAIL if problem else PASS, problem, time.monotonic() - start)
+    results.add(kernel.name, "topics", f"{name}.selftests", FAIL if problem else PASS, problem, time.monotonic() - start, variant.log(NUMBER + 1))

@@ -239,10 +239,12 @@ def judge(kernel, boot, wanted, prefix, results, known=None):
         seen = look(row, boot)
         good = seen.state == wanted
         results.add(kernel.name, "clients", f"{prefix}{row.name}", PASS if good else FAIL,
-                    f"{seen.words}; calls: {counted(seen.calls)}", boot.seconds.get(row.name, 0.0))
+                    f"{seen.words}; calls: {counted(seen.calls)}", boot.seconds.get(row.name, 0.0),
+                    boot.dir / "out" / f"{row.name}.log")
     if boot.error:
-        results.add(kernel.name, "clients", f"{prefix}guest", FAIL, boot.error)
+        results.add(kernel.name, "clients", f"{prefix}guest", FAIL, boot.error, log=boot.dir / "console.log")
     said = [line.partition("] ")[2] for _, line in boot.splats()]
     bad = [line for line in said if not (known and known in line)]
     reason = f"{len(bad)} lines, first {bad[0]}; see {boot.dir}/console.log" if bad else f"as it should: {said[0]}" if said else ""
-    results.add(kernel.name, "clients", f"{prefix}console{'' if known else '-clean'}", FAIL if bad else PASS, reason)
+    results.add(kernel.name, "clients", f"{prefix}console{'' if known else '-clean'}", FAIL if bad else PASS, reason,
+                log=boot.dir / "console.log")

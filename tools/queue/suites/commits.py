@@ -21,6 +21,7 @@ from suites.results import FAIL, PASS
 
 SUBSYSTEM = build.SUBSYSTEM
 CODE = ("drivers/", "fs/", "mm/", "samples/")     # where the queue touches what is compiled into a kernel
+USER = ("samples/dma-buf/",)    # but for programs, which the suite kselftest builds
 # Drivers that no processor of CONFIGS can have, one whose compiler takes their objects, and what make is told.
 FORCED = {"drivers/gpu/drm/omapdrm/": ("arm64", "CONFIG_DRM_OMAP=m")}
 CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compile-arm64.config",)}
@@ -121,7 +122,7 @@ class Variant:
     def others(self, paths, real):
         """Those sources of @paths that are not the subsystem's, and that this kernel contains."""
         return [path for path in paths if path.endswith(".c") and path.startswith(CODE)
-                and not path.startswith(SUBSYSTEM) and (self.tree / path).exists()
+                and not path.startswith((SUBSYSTEM, *USER)) and (self.tree / path).exists()
                 and self.contains(path, real)]
 
     def step(self, number, paths, included):
@@ -292,13 +293,13 @@ def check(kernel, results):
             others = []
         problems += new()
         results.add(kernel.name, "build", f"{number:04}-{subject}", FAIL if problems else PASS,
-                    problems[0] if problems else "", time.monotonic() - start)
+                    problems[0] if problems else "", time.monotonic() - start, variants[0].log(number))
     coverage(kernel, everything, compiled, tree, results)
     new = git.line("diff", "--name-only", "--diff-filter=A", "--no-renames", "base", "HEAD").split("\n")
     for variant, (problems, seconds) in zip(variants, steps.parallel(
             lambda variant: pedantic(variant, new, len(ids) + 1), variants)):
         results.add(kernel.name, "build", f"W=1-{variant.name}", FAIL if problems else PASS,
-                    problems[0] if problems else "", seconds)
+                    problems[0] if problems else "", seconds, variant.log(len(ids) + 1))
 
 
 def coverage(kernel, paths, compiled, tree, results):
@@ -311,7 +312,7 @@ def coverage(kernel, paths, compiled, tree, results):
 def missed(paths, compiled, tree):
     """Those of @paths, outside the subsystem, that are compiled into a kernel and whose object is not in @compiled."""
     return [path for path in paths if path.endswith(".c") and path.startswith(CODE) and (tree / path).exists()
-            and not path.startswith(SUBSYSTEM) and path[:-1] + "o" not in compiled]
+            and not path.startswith((SUBSYSTEM, *USER)) and path[:-1] + "o" not in compiled]
 
 
 def pedantic(variant, new, number):

@@ -38,7 +38,7 @@ def main(kernels, suites, which="", force=False):
     whole = not suites and kernels == config.kernels()
     suites = check.select(suites, SUITES, "`make check` takes some of them")
     source.announce(kernels, which)
-    debian.deps()
+    debian.deps(debian.BROWSER if "queue" in suites else ())
     room.look()
     results = Results(Pace("check-full", [kernel.name for kernel in kernels], suites, whole))
     Full(kernels, suites, which, force, results).run()
@@ -105,7 +105,7 @@ class Full:
             if self.force or part is None or part["inputs"] != now:
                 found.append(suite)
             else:
-                self.results.keep([Result(**result) for result in part["results"]])
+                self.results.keep([Result(**result) for result in part["results"]], part["date"], part["commit"])
                 steps.say(f"kept: {name_of(kernel)} {suite}, {len(part['results'])} results of {part['date']}")
         return found
 

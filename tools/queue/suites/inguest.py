@@ -36,6 +36,7 @@ class Session:
         self.programs = {self.item(program).name: program for program in programs if program.tests and self.runs(program.name)}
         self.boots = []
         self.down = {}          # item -> how it ended the guest
+        self.log = ""           # what shows the result that is due
 
     def item(self, program):
         """The plan's line for a program."""
@@ -61,12 +62,17 @@ class Session:
 
     def run(self, suites, ended):
         """Boot as often as it takes to get through the plan; returns what stopped it, or None."""
+        def look(boot, item):
+            self.log = boot.dir / "out" / f"{item}.log"
+            ended(boot, item)
+
         rest, files, repeats = self.plan(suites), self.files(suites), REPEATS
         while rest:
             number = len(self.boots) + 1
             with steps.step(f"booting {self.kernel.name} {self.flavour}: {len(rest)} items"):
-                boot = self.boot(f"{self.kernel.name}-{self.flavour}-{number}", files, rest, ended)
+                boot = self.boot(f"{self.kernel.name}-{self.flavour}-{number}", files, rest, look)
             self.boots.append(boot)
+            self.log = boot.dir / "console.log"
             if not boot.error:
                 return None
             done = [item.name for item in rest if item.name in boot.status]
@@ -78,7 +84,7 @@ class Session:
                 return boot.error       # not any test's doing: going on would not help
             else:
                 self.down[boot.running] = cause(boot) or boot.error
-                ended(boot, boot.running)
+                look(boot, boot.running)
                 done.append(boot.running)
             rest = [item for item in rest if item.name not in done]
         return None
@@ -153,7 +159,7 @@ class Patched:
         self.igt = {}
 
     def add(self, suite, test, verdict, reason="", seconds=0.0):
-        self.results.add(self.session.kernel.name, suite, test, verdict, reason, seconds)
+        self.results.add(self.session.kernel.name, suite, test, verdict, reason, seconds, self.session.log)
 
     def run(self, suites):
         session = self.session
@@ -361,7 +367,7 @@ class Unpatched:
                  f"kmemleak found {found} planted leaks" if found else f"kmemleak did not find what {LEAKER} leaks")
 
     def add(self, test, verdict, reason="", seconds=0.0):
-        self.results.add(self.session.kernel.name, "control", test, verdict, reason, seconds)
+        self.results.add(self.session.kernel.name, "control", test, verdict, reason, seconds, self.session.log)
 
     def ended(self, boot, item):
         suite, down = self.session.suite(item), self.session.down.get(item)

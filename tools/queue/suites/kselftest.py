@@ -15,7 +15,8 @@ from base import steps
 from lab import build, debian, guest
 from suites.results import FAIL, PASS, SKIP
 
-DIRECTORIES = ("tools/testing/selftests/drivers/dma-buf", "tools/testing/selftests/drivers/vfio-mdev")
+SAMPLES = ("samples/dma-buf",)      # of single files, which end with status 0 if all is as it should be
+DIRECTORIES = ("tools/testing/selftests/drivers/dma-buf", "tools/testing/selftests/drivers/vfio-mdev", *SAMPLES)
 XEN = ("tools/testing/selftests/drivers/xen",)      # for the first domain of Xen
 MODULES = ("mbochs.ko", "drm_kms_helper.ko", "vkms.ko")     # that programs load, from their own directory
 DEMO = "dmabuf_demo"            # shows instead of testing: for `make run`
@@ -61,6 +62,9 @@ def programs(image, log, directories=DIRECTORIES, widths=None):
             out.mkdir(parents=True, exist_ok=True)
             env = {**compiler, "CFLAGS": f"-O2 -g -Wall -static {width} -isystem {headers / 'include'}",
                    "LDFLAGS": f"-static {width}", "LC_ALL": "C"}
+            if directory in SAMPLES:
+                found += [sample(prefix, path, out / path.stem, env, log) for path in sorted((image.tree / directory).glob("*.c"))]
+                continue
             # CC has a default in make, which only its command line overrides.
             make = ["make", "-C", image.tree / directory, f"OUTPUT={out}", *([f"CC={env.pop('CC')}"] if compiler else [])]
             steps.run([*make, "all"], env=env, log=log, what=f"building {directory}")
@@ -69,6 +73,12 @@ def programs(image, log, directories=DIRECTORIES, widths=None):
             found += [Program(prefix + name, out / name, f"{directory}/{name}.c",
                               name in tests and name != DEMO) for name in [*tests, *others]]
     return found
+
+
+def sample(prefix, path, out, env, log):
+    """Build the sample at @path, whose own Makefile is for a kernel with its option; returns a Program."""
+    steps.run([*env.get("CC", "gcc").split(), *env["CFLAGS"].split(), "-Werror", "-o", out, path], env=env, log=log, what=f"building {path}")
+    return Program(prefix + path.stem, out, f"{path.parent.parent.name}/{path.parent.name}/{path.name}")
 
 
 def examples(image, own):

@@ -108,7 +108,7 @@ class Lint:
     def add(self, test, problems, start):
         self.results.add(self.kernel.name, "lint", test, FAIL if problems else PASS,
                          f"{len(problems)}, first: {problems[0]}; see {self.log}" if problems else "",
-                         time.monotonic() - start)
+                         time.monotonic() - start, self.log)
 
     def each(self, checker, items, name, problems):
         """A result for each of @items, of what @problems finds in it; several are checked at once."""
@@ -125,7 +125,7 @@ class Lint:
 
     def planted(self, checker, problems):
         self.results.add(self.kernel.name, "lint", f"{checker}.planted", PASS if problems else FAIL,
-                         "" if problems else f"{checker} does not report a fault that is there")
+                         "" if problems else f"{checker} does not report a fault that is there", log=self.log)
 
     # checkpatch
 
@@ -213,7 +213,8 @@ class Lint:
 
     @staticmethod
     def ours(touched):
-        return sorted(path for path in touched if path.endswith((".c", ".h")) and path.startswith((*commits.CODE, "include/")))
+        return sorted(path for path in touched if path.endswith((".c", ".h")) and path.startswith((*commits.CODE, "include/"))
+                      and not path.startswith(commits.USER))
 
     def known(self):
         """Warnings of the unpatched sources that are known, if these are the tested ones."""

@@ -37,10 +37,10 @@ class Pace:
     """A run of @tier, "check" or "check-full", on @kernels and with @suites, by name; @whole: these are all."""
 
     def __init__(self, tier, kernels, suites, whole):
-        self.tier, self.whole = tier, whole
+        self.tier, self.whole, self.names, self.suites = tier, whole, kernels, suites
         self.cold = not any(config.kernel(name).tree.exists() for name in kernels)
         self.complete = True    # no part was taken from an earlier run
-        self.taken = set()      # the parts that were
+        self.taken = {}         # "KERNEL SUITE" of those that were -> what is known of that run
         self.all = len(kernels) * len(suites) + ("queue" in suites)
         self.key = f"{tier}: {' '.join(kernels)}: {' '.join(suites)}"
         self.start = time.monotonic()
@@ -79,12 +79,12 @@ class Pace:
             return f"[{done} done, part {len(self.parts)} of {self.all}]"
         return f"[{done}/{total}{'' if left is None else f', {left}'}]"
 
-    def kept(self, results):
-        """Count @results of an earlier run."""
+    def kept(self, results, run):
+        """Count @results of an earlier @run."""
         self.complete = False
         now = time.monotonic() - self.start
         for result in results:
-            self.taken.add(f"{result.kernel} {result.suite}")
+            self.taken[f"{result.kernel} {result.suite}"] = run
             self.parts.setdefault(f"{result.kernel} {result.suite}", [0, now, now])[0] += 1
 
     def left(self, now):
@@ -108,17 +108,30 @@ class Pace:
 
     def finish(self, through=True):
         """Remember this run, if it got @through; returns the profile as lines."""
-        seconds = time.monotonic() - self.start
-        run = {"seconds": round(seconds), "whole": self.whole, "cold": self.cold,
+        seconds = self.seconds()
+        run = {"seconds": seconds, "whole": self.whole, "cold": self.cold,
                "parts": {name: [count, round(first), round(last)] for name, (count, first, last) in self.parts.items()}}
         if through and self.complete and self.tier:
             HERE.parent.mkdir(parents=True, exist_ok=True)
             HERE.write_text(json.dumps({**load(HERE), self.key: run}, indent=1) + "\n", encoding="utf-8")
-        kernels = list(dict.fromkeys(kernel for _, kernel in self.spent))
-        rows = [["seconds", *kernels]]
-        for what in dict.fromkeys(what for what, _ in self.spent):
-            rows.append([what, *(f"{self.spent[what, kernel]:.0f}" if (what, kernel) in self.spent else "" for kernel in kernels)])
+        rows = self.rows()
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
                            for column, (cell, width) in enumerate(zip(row, widths))) for row in rows]
-        return [*(lines if len(rows) > 1 else []), f"all of it: {seconds:.0f} s"]
+        return [*(lines if len(rows) > 1 else []), f"all of it: {seconds} s"]
+
+    def seconds(self):
+        return round(time.monotonic() - self.start)
+
+    def command(self, features=()):
+        """What was typed."""
+        chosen = {} if self.whole or not self.tier else {"KERNELS": self.names, "SUITES": self.suites}
+        chosen.update({"FEATURES": features} if features else {})
+        return " ".join([f"make {self.tier or 'lint'}", *(f'{name}="{" ".join(words)}"' for name, words in chosen.items())])
+
+    def rows(self):
+        """What was done, and how many seconds of it went to each kernel: lines of cells, the first the heading."""
+        kernels = list(dict.fromkeys(kernel for _, kernel in self.spent))
+        return [["seconds", *kernels],
+                *([what, *(f"{self.spent[what, kernel]:.0f}" if (what, kernel) in self.spent else "" for kernel in kernels)]
+                  for what in dict.fromkeys(what for what, _ in self.spent))]

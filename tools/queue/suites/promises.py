@@ -41,9 +41,9 @@ def pytest(results):
         verdict = FAIL if problem is not None else SKIP if skipped is not None else PASS
         why = problem if problem is not None else skipped
         results.add("-", "queue", f"{case.get('classname', '').split('.')[-1]}.{case.get('name')}", verdict,
-                    why.get("message", "") if why is not None else "", float(case.get("time", 0)))
+                    why.get("message", "") if why is not None else "", float(case.get("time", 0)), log)
     if status and not any(result.verdict == FAIL for result in results.all if result.kernel == "-"):
-        results.add("-", "queue", "pytest", FAIL, f"exit status {status}; see {log}")
+        results.add("-", "queue", "pytest", FAIL, f"exit status {status}; see {log}", log=log)
 
 
 def check(kernel, made, results):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the tests gave: one line as each ends, all of it in out/report/results.json.
+"""What the tests gave: one line as each ends, all of it in out/report/results.json; about the run in run.json beside it.
 
     PASS 5.10 kselftest sync_file.errno_bad_flags  [312/1540, about 14 min left]
 
@@ -7,21 +7,27 @@ A skip is a failure unless skips.toml lists it with a reason: a test that silent
 looks the same as one that passes.
 """
 
+import datetime
 import json
+import os
+import platform
+import shutil
 import threading
 import tomllib
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 
-from base import config, steps
+from base import config, gitcmd, origin, steps
 from base.steps import Failure
-from suites.pace import Pace
+from suites.pace import Pace, load
 from weave import patchfile, series
 
 PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
 SKIPS = config.HERE / "skips.toml"
 UNPATCHED = config.HERE / "control.toml"
 REPORT = config.OUT / "report" / "results.json"
+RUN = "run.json"
+TOOLS = ("gcc", "ld", "qemu-system-x86_64", "qemu-system-aarch64", "spatch", "git")
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Result:
     verdict: str
     reason: str = ""
     seconds: float = 0.0
+    log: str = ""           # path of what it printed, seen from the repository
 
     def __str__(self):
         return " ".join(filter(None, (self.verdict, self.kernel, self.suite, self.test,
@@ -46,6 +53,12 @@ def table(path, name, keys):
         if set(entry) != set(keys):
             raise Failure(f"{path}: an entry has {', '.join(keys)}: {entry}")
     return entries
+
+
+def tools():
+    """{tool: the first line that it says of its version}"""
+    found = {name: steps.attempt([name, "--version"])[1].partition("\n")[0] for name in TOOLS if shutil.which(name)}
+    return {"system": platform.freedesktop_os_release().get("PRETTY_NAME", ""), **found, "Python": platform.python_version()}
 
 
 def allowed_skips():
@@ -65,22 +78,22 @@ class Results:
         self.pace = pace or Pace("", [], [], False)
         self.lock = threading.Lock()
 
-    def add(self, kernel, suite, test, verdict, reason="", seconds=0.0):
-        """Record and print one verdict; @reason is cut to its first line."""
+    def add(self, kernel, suite, test, verdict, reason="", seconds=0.0, log=""):
+        """Record and print one verdict; @reason is cut to its first line; @log: path of a file, if there is one."""
         reason = " ".join(reason.strip().splitlines()[:1])
         if verdict == SKIP:
             verdict, reason = self.judge_skip(kernel, suite, test, reason)
-        result = Result(kernel, suite, test, verdict, reason, round(seconds, 2))
+        result = Result(kernel, suite, test, verdict, reason, round(seconds, 2), log and os.path.relpath(log, config.ROOT))
         with self.lock:
             self.all.append(result)
             steps.say(f"{result}  {self.pace.note(kernel, suite)}")
         return result
 
-    def keep(self, results):
-        """Count @results of an earlier run, which need not be said again."""
+    def keep(self, results, date="", commit=""):
+        """Count @results of an earlier run, of that @date and @commit, which need not be said again."""
         with self.lock:
             self.all += results
-            self.pace.kept(results)
+            self.pace.kept(results, {"run": date, "commit": commit})
 
     def judge_skip(self, kernel, suite, test, reason):
         for entry in self.skips:
@@ -93,10 +106,27 @@ class Results:
     def count(self, verdict):
         return sum(result.verdict == verdict for result in self.all)
 
+    def about(self, before):
+        """What run.json says of this run. Its parts are those of this run, and of earlier ones, from @before, the others."""
+        queue, pace = config.queue(), self.pace
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        commit = gitcmd.own(config.ROOT, queue).attempt("describe", "--always", "--dirty")[1].strip()
+        parts = {}
+        for result in self.all:
+            name = f"{result.kernel} {result.suite}"
+            part = parts.setdefault(name, {"run": now, "commit": commit, **pace.taken.get(name, {}), "tier": pace.tier,
+                                           PASS: 0, FAIL: 0, SKIP: 0})
+            part[result.verdict] += 1
+        return {"ended": now, "seconds": pace.seconds(), "command": pace.command(queue.features), "commit": commit,
+                "sources": {kernel.name: " ".join(origin.recorded(queue, kernel)).strip() for kernel in queue.kernels},
+                "tools": tools(), "times": pace.rows(), "parts": {**before.get("parts", {}), **parts}}
+
     def finish(self):
         """Write the report, print the last line; returns the exit status."""
         REPORT.parent.mkdir(parents=True, exist_ok=True)
         REPORT.write_text(json.dumps([asdict(result) for result in self.all], indent=1) + "\n", encoding="utf-8")
+        run = REPORT.with_name(RUN)
+        run.write_text(json.dumps(self.about(load(run)), indent=1) + "\n", encoding="utf-8")
         failed = [result for result in self.all if result.verdict == FAIL]
         if failed and len(self.all) > 20:       # they have scrolled by
             steps.say("\nfailed:")

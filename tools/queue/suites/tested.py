@@ -21,14 +21,19 @@ def main(queue):
         say(f"{pace.KEPT}: updated from the checks that were run here")
 
 
-def tested(queue, text):
-    """TESTED.md as it is to be, given the @text that it has."""
+def cells_of(queue, text):
+    """{(suite, kernel's name): cell} of the table in @text."""
     known = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("| `") and len(cells) == len(queue.kernels) + 1:
             known.update({(cells[0].strip("`"), kernel.name): cell for kernel, cell in zip(queue.kernels, cells[1:])})
-    rows = []
+    return known
+
+
+def tested(queue, text):
+    """TESTED.md as it is to be, given the @text that it has."""
+    known, rows = cells_of(queue, text), []
     for suite in full.SUITES:
         cells = []
         for kernel in queue.kernels:

@@ -29,7 +29,7 @@ def check(kernel, suites, results, sparse):
                 broken += problems if not built else []
                 if "build" in suites:
                     results.add(kernel.name, "build", f"tip-{variant.name}-toggles-{toggles}", FAIL if problems else PASS,
-                                problems[0] if problems else "", time.monotonic() - start)
+                                problems[0] if problems else "", time.monotonic() - start, variant.log(NUMBER))
                 # Each source once, for the first architecture that has it: few have lines that differ.
                 unseen = [target for target in built if target.replace(".o", ".c") not in seen and not (seen and target.endswith("/"))]
                 if toggles == "on" and sparse and unseen:

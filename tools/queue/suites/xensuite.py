@@ -107,7 +107,7 @@ class XenUnpatched(inguest.Unpatched):
                  "lockdep complains, as it should" if found else "lockdep says nothing of the unpatched kernel's locks")
 
     def add(self, test, verdict, reason="", seconds=0.0):
-        self.results.add(self.session.kernel.name, "xen", f"control.{test}", verdict, reason, seconds)
+        self.results.add(self.session.kernel.name, "xen", f"control.{test}", verdict, reason, seconds, self.session.log)
 
     def ended(self, boot, item):
         super().ended(boot, item)

@@ -25,7 +25,7 @@ def log(monkeypatch):
         return result
 
     monkeypatch.setattr(check.source, "announce", lambda kernels, which: None)
-    monkeypatch.setattr(check.debian, "deps", lambda: None)
+    monkeypatch.setattr(check.debian, "deps", lambda more=(): None)
     # On a full disk the kernels' real files would go.
     monkeypatch.setattr(check.room, "free", lambda: check.room.SPARE)
     monkeypatch.setattr(check.Preparation, "prepare", lambda self, kernel: note("tree", kernel, check.tree.Stack("")))

@@ -170,7 +170,7 @@ def test_a_console_that_complains(boot):
 class Kept(results.Results):
     """Says nothing."""
 
-    def add(self, kernel, suite, test, verdict, reason="", seconds=0.0):
+    def add(self, kernel, suite, test, verdict, reason="", seconds=0.0, log=""):
         self.all.append((test, verdict, reason))
 
 

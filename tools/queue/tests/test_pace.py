@@ -65,7 +65,7 @@ def test_a_part_of_it(clock):
 def test_a_run_that_goes_on_where_one_was_stopped(clock):
     run(clock)
     it = Pace("check", ("5.10", "6.1"), ["kunit"], True)
-    it.kept([SimpleNamespace(kernel="5.10", suite="kunit")] * 3)
+    it.kept([SimpleNamespace(kernel="5.10", suite="kunit")] * 3, {})
     assert it.note("6.1", "kunit") == "[4/6, about 3 min left]"     # two thirds of half of ten minutes
 
 
@@ -93,7 +93,7 @@ def test_what_is_kept_for_others(clock):
 
 def test_what_does_not_count(clock):
     it = Pace("check-full", ["5.10"], ["lint", "kunit"], True)
-    it.kept([SimpleNamespace(kernel="5.10", suite="lint")] * 3)
+    it.kept([SimpleNamespace(kernel="5.10", suite="lint")] * 3, {})
     assert it.note("5.10", "kunit") == "[4 done, part 2 of 2]"
     it.finish()
     broken = Pace("check", ["5.10"], ["kunit"], True)

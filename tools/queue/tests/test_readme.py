@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""README.md and the pages of Documentation/queue: short, and nothing in them that is not there."""
+"""README.md, CONTRIBUTING.md and the pages of Documentation/queue: short, and nothing in them that is not there."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from weave import mails, series, table, verify
 
 README = config.ROOT / "README.md"
 PAGES = sorted((config.ROOT / table.PAGES).glob("*.md"))
-TEXTS = [README, *PAGES]
+TEXTS = [README, config.ROOT / "CONTRIBUTING.md", *PAGES]
 WORDS, WIDTH = 900, 120
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = "```"

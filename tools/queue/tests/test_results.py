@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from base import steps
 from lab import build
 from suites import igt, kselftest, kunit, results
 from suites.results import FAIL, PASS, SKIP
@@ -98,8 +99,8 @@ def test_the_report(tmp_path, monkeypatch, capsys):
     assert found.finish() == 1
     assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
     assert json.loads(results.REPORT.read_text()) == [
-        {"kernel": "5.10", "suite": "kunit", "test": "a.b", "verdict": "PASS", "reason": "", "seconds": 1.23},
-        {"kernel": "5.10", "suite": "kunit", "test": "a.c", "verdict": "FAIL", "reason": "line one", "seconds": 0.0}]
+        {"kernel": "5.10", "suite": "kunit", "test": "a.b", "verdict": "PASS", "reason": "", "seconds": 1.23, "log": ""},
+        {"kernel": "5.10", "suite": "kunit", "test": "a.c", "verdict": "FAIL", "reason": "line one", "seconds": 0.0, "log": ""}]
 
 
 def test_igt_is_measured_against_the_control_kernel():
@@ -123,6 +124,21 @@ def test_kunits_own_words_become_the_reason():
     assert list(kunit.cases(group, lines)) == [
         ("suite.good", PASS, ""), ("suite.bad", FAIL, "drivers/dma-buf/x-test.c:7"), ("suite.off", SKIP, "skip"),
         ("suite.cut", FAIL, "error")]
+
+
+def test_a_sample_is_a_program(tmp_path):
+    """Its exit status is its verdict; one that the compiler warns of is not built."""
+    place = tmp_path / "samples" / "dma-buf"
+    place.mkdir(parents=True)
+    good, bad = place / "good.c", place / "bad.c"
+    good.write_text("int main(void) { return 0; }\n")
+    bad.write_text("int main(void) { int unused; return 0; }\n")
+    env, log = {"CFLAGS": "-Wall -static"}, tmp_path / "log"
+    program = kselftest.sample("compat.", good, tmp_path / "good", env, log)
+    assert (program.name, program.source, program.tests) == ("compat.good", "samples/dma-buf/good.c", True)
+    assert steps.attempt([program.path])[0] == 0
+    with pytest.raises(steps.Failure, match="unused"):
+        kselftest.sample("", bad, tmp_path / "bad", env, log)
 
 
 @pytest.mark.parametrize("code, verdict", [("int zero;", PASS), ("unknown_t zero;", FAIL)])
