@@ -15,6 +15,7 @@ from base.steps import Failure, say
 HELP = """\
 make run [KERNEL={k}]      build the patched kernel, boot it in QEMU, show every feature at work;
                             DEMO=xen: two domains of Xen on arm64, one draws into the other's buffer;
+                            DEMO=xen-desktop: in the same way, and weston displays the buffer;
                             DEMO=desktop: Debian's vulkaninfo, weston and GTK with the ioctls and without
 make check                  the tests, in half an hour; KERNELS="{k} ..." and SUITES="queue kunit ..." narrow it
 make check-full             all there is, in parts; what passed is kept until its inputs change, FORCE=1 runs it again

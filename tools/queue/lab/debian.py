@@ -28,6 +28,8 @@ from base.steps import Failure
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 IGT_SUITE = "forky"         # the first suite that has IGT 2.5 and its tests
 SPARSE_SUITE = "forky"      # older ones silently check nothing on a new kernel
+DESKTOP_SUITE = "trixie"    # of the programs in desktop.py: Mesa 25.0.7 asks the kernel, 26.1 shows the extensions in any case
+FFMPEG_SUITE = "forky"      # trixie's ffmpeg 7.1.5 fails with trixie's Mesa where the kernel has the ioctls; 9.0.2 does not
 CLANG = "clang-19"          # 7.3 refuses those before 17
 CLANG_SUITE = "bookworm"
 # What apt says of a suite that the mirror does not have; of a network that does not work it says something else.
@@ -51,6 +53,7 @@ PACKAGES = (
 )
 
 BENCH = ("gnuplot-nox",)        # for `make bench` alone: the plots
+WAYLAND = ("libwayland-bin", "libwayland-dev", "wayland-protocols")     # for `make run DEMO=xen-desktop` alone
 BROWSER = ("chromium-headless-shell",)      # for `make check-full` alone, which looks at its own page: 64 MB
 
 
@@ -108,7 +111,7 @@ def sites():
 
 def suites():
     wanted = [suite for kernel in config.kernels() for suite in kernel.suites]
-    wanted += [IGT_SUITE, SPARSE_SUITE, CLANG_SUITE, XEN_SUITE, codename()]
+    wanted += [IGT_SUITE, SPARSE_SUITE, FFMPEG_SUITE, CLANG_SUITE, XEN_SUITE, codename()]
     return sorted(set(wanted))
 
 
@@ -253,7 +256,7 @@ APT::Sandbox::User "root";
 
 
 APT = Apt("amd64", "apt", suites)
-APT_ARM64 = Apt("arm64", "apt-arm64", lambda: [XEN_SUITE])
+APT_ARM64 = Apt("arm64", "apt-arm64", lambda: [XEN_SUITE, DESKTOP_SUITE])
 # What other modules ask of the first.
 gone, listed, suites_of, names, closure, fetch, download, unpack = (
     APT.gone, APT.listed, APT.suites_of, APT.names, APT.closure, APT.fetch, APT.download, APT.unpack)

@@ -6,7 +6,7 @@ import re
 from base import steps
 from base.steps import Failure
 
-LIBRARIES = "usr/lib/x86_64-linux-gnu"
+LIBRARIES, LIBRARIES_ARM64 = "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu"
 
 
 def needed(binary):
@@ -16,12 +16,12 @@ def needed(binary):
     return re.findall(r"\(NEEDED\)\s+Shared library: \[(.+)\]", text), loader and loader[1]
 
 
-def libraries(base, binaries, more=()):
+def libraries(base, binaries, more=(), main=LIBRARIES):
     """{path in the guest: path here} of the shared libraries of @binaries, all from @base.
 
-    They are in LIBRARIES, or in one of the directories @more in it, for programs that look there.
+    They are in the directory @main, or in one of the directories @more in it, for programs that look there.
     """
-    places = [LIBRARIES, *(f"{LIBRARIES}/{name}" for name in more), "lib/x86_64-linux-gnu"]
+    places = [main, *(f"{main}/{name}" for name in more), main.removeprefix("usr/")]
     found, queue = {}, list(binaries)
     # Breadth first through what each file asks for: two thirds of the packages are not needed.
     while queue:
@@ -31,10 +31,10 @@ def libraries(base, binaries, more=()):
             if place is None:
                 raise Failure(f"{name} is in none of the packages in {base}; remove that and try again")
             # Without the link from /lib to /usr/lib there is one place.
-            target = f"{place if place.startswith('usr/') else LIBRARIES}/{name}"
+            target = f"{place if place.startswith('usr/') else main}/{name}"
             if target not in found:
                 found[target] = base / place / name
                 queue.append(found[target])
         if loader:
-            found[loader.lstrip("/")] = base / LIBRARIES / loader.rpartition("/")[2]
+            found[loader.lstrip("/")] = base / main / loader.rpartition("/")[2]
     return found

@@ -166,13 +166,13 @@ def initramfs(dest, files, plan, leaks=True, *, busybox=None, init=INIT):
     shutil.rmtree(root)
 
 
-def qemu(where, image, ramdisk, accel, append="", memory=MEMORY):
-    """The command that boots @image by itself: console, verdicts and results are its serial ports."""
+def qemu(where, image, ramdisk, accel, append="", memory=MEMORY, devices=()):
+    """The command that boots @image by itself: console, verdicts and results are its serial ports. @devices: more of QEMU's."""
     machine = MACHINES[accel]
     return ["qemu-system-x86_64", *machine, "-m", str(memory), "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", image, "-initrd", ramdisk, "-append", f"{CMDLINE} {append}".strip(),
             "-serial", f"file:{where}/console.log", "-serial", f"file:{where}/verdicts",
-            "-serial", f"file:{where}/out.tar"]
+            "-serial", f"file:{where}/out.tar", *(word for device in devices for word in ("-device", device))]
 
 
 class Machine:
@@ -248,17 +248,18 @@ def fresh(name):
     return where
 
 
-def run(name, image, files, plan, *, append="", ended=None, leaks=True, accel="", memory=MEMORY):
+def run(name, image, files, plan, *, append="", ended=None, leaks=True, accel="", memory=MEMORY, devices=()):
     """Boot @image and run the @plan; return a Boot.
 
     @name: directory of this boot's files under build/guest. @ended(boot, item): called as each item
     ends, when its log is already there. @accel: one of MACHINES, or the quickest that works. @memory: MiB.
+    @devices: for QEMU's option of that name.
     """
     where = fresh(name)
     ramdisk = where / "initramfs.cpio"
     initramfs(ramdisk, files, plan, leaks)
     accel = accel or ("kvm" if kvm_works(image) else "tcg")
-    return ride(Machine(where, qemu(where, image, ramdisk, accel, append, memory)), plan, ended)
+    return ride(Machine(where, qemu(where, image, ramdisk, accel, append, memory, devices)), plan, ended)
 
 
 def ride(machine, plan, ended, *, heartbeat=False):

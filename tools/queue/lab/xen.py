@@ -21,6 +21,8 @@ CMDLINE = "console=hvc0 panic=-1 oops=panic printk.devkmsg=on kasan_multi_shot s
 CMA = "cma=32M"         # of the first domain, for the CMA heap and the display
 PEER_CMDLINE = "console=ttyAMA0 panic=-1"
 DOM0_MIB, PEER_MIB, MACHINE_MIB = 640, 160, 1792
+# With a large initramfs. Xen maps the first domain one to one, in blocks of powers of two, and puts the initramfs into the first.
+LARGE_DOM0_MIB, LARGE_MACHINE_MIB = 1024, 3328
 # In the emulated machine a timer interrupt of a PVH domain is lost, or minutes late, in one of three runs: it stands still.
 ATTEMPTS = 8
 # Where the loader puts what Xen starts; QEMU has Xen itself and the device tree below.
@@ -53,7 +55,7 @@ class Module:
         return "".join(f"{indent}{line}\n" for line in lines)
 
 
-def tree(kernel, ramdisk, peer_ramdisk, peers, append):
+def tree(kernel, ramdisk, peer_ramdisk, peers, append, memory):
     """Source of what Xen has to find in the device tree: the first domain, and one for each of @peers, their commands."""
     cmdline = f"{CMDLINE} {CMA} {append}".strip()
     # Several domains may name one module: Xen copies it.
@@ -67,7 +69,7 @@ def tree(kernel, ramdisk, peer_ramdisk, peers, append):
     return (f"/ {{\n{DISPLAY}"
             "\tchosen {\n\t\t#address-cells = <2>;\n\t\t#size-cells = <2>;\n"
             '\t\tstdout-path = "/pl011@9000000";\n'
-            f'\t\txen,xen-bootargs = "dom0_mem={DOM0_MIB}M dom0_max_vcpus=2 conring_size=1m console=dtuart dtuart=/pl011@9000000";\n'
+            f'\t\txen,xen-bootargs = "dom0_mem={memory}M dom0_max_vcpus=2 conring_size=1m console=dtuart dtuart=/pl011@9000000";\n'
             f'\t\txen,dom0-bootargs = "{cmdline}";\n'
             f'{kernel.node(chr(9) * 2)}{ramdisk.node(chr(9) * 2)}{domains}\t}};\n}};\n')
 
@@ -81,15 +83,15 @@ def place(*files):
     return placed
 
 
-def qemu_arm64(where, image, ramdisk, peer_ramdisk, peers, append, accel):
-    """Write the device tree; return the command."""
+def qemu_arm64(where, image, ramdisk, peer_ramdisk, peers, append, accel, memory):
+    """Write the device tree; return the command. @memory: MiB of the first domain, and of the machine."""
     machine = ["qemu-system-aarch64", "-machine", "virt,gic-version=3,virtualization=on", "-cpu", "cortex-a57",
-               *(guest.COUNT if accel == "count" else ("-accel", "tcg,thread=multi", "-smp", "2")), "-m", f"{MACHINE_MIB}"]
+               *(guest.COUNT if accel == "count" else ("-accel", "tcg,thread=multi", "-smp", "2")), "-m", f"{memory[1]}"]
     steps.run([*machine[:2], f"{machine[2]},dumpdtb={where}/machine.dtb", *machine[3:], "-display", "none"],
               what="asking QEMU for its device tree")
     modules = place((image, "kernel"), (ramdisk, "ramdisk"), (peer_ramdisk, "ramdisk"))
     source = steps.run(["dtc", "-q", "-I", "dtb", "-O", "dts", where / "machine.dtb"], what="reading the device tree")
-    (where / "xen.dts").write_text(source + tree(*modules, peers, append), encoding="utf-8")
+    (where / "xen.dts").write_text(source + tree(*modules, peers, append, memory[0]), encoding="utf-8")
     steps.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", where / "xen.dtb", where / "xen.dts"], what="writing the device tree")
     return [*machine, "-nodefaults", "-display", "none", "-no-reboot", "-dtb", where / "xen.dtb",
             "-kernel", debian.xen("arm64"),
@@ -114,18 +116,18 @@ def qemu_x86_64(where, image, ramdisk, mode, append):
             "-chardev", f"file,id=results,path={where}/out.tar", "-device", "isa-serial,index=2,iobase=0x3e8,irq=7,chardev=results"]
 
 
-def run(name, image, files, plan, *, peers=(), mode="pvh", append="", ended=None, leaks=True, accel=""):
+def run(name, image, files, plan, *, peers=(), mode="pvh", append="", ended=None, leaks=True, accel="", large=None):
     """Boot @image, a build.Image, under Xen and run the @plan in the first domain; return a guest.Boot.
 
     @peers: the command of each second domain, whose domids are 1, 2 ...; only on arm64. They have the
-    same @files. @mode: of an x86-64 first domain, "pvh" or "pv". @accel: "count" or nothing, on arm64. The rest is as
-    in guest.run().
+    same @files. @mode: of an x86-64 first domain, "pvh" or "pv". @accel: "count" or nothing, on arm64. @large: more files
+    that only an arm64 first domain gets, and with them more memory. The rest is as in guest.run().
     """
     pvh = image.arch != "arm64" and mode == "pvh"
     for attempt in range(1, ATTEMPTS + 1):
         # The console of one that stood still is kept.
         where = name if attempt == 1 else f"{name}-attempt{attempt}"
-        machine = prepare(where, image, files, plan, peers, mode, f"{guest.HEARTBEAT if pvh else ''} {append}".strip(), leaks, accel)
+        machine = prepare(where, image, files, plan, peers, mode, f"{guest.HEARTBEAT if pvh else ''} {append}".strip(), leaks, accel, large or {})
         boot = guest.ride(machine, plan, ended, heartbeat=pvh)
         # What has ended has been reported: then it is not begun again.
         if not boot.dead or boot.status or attempt == ATTEMPTS:
@@ -133,16 +135,17 @@ def run(name, image, files, plan, *, peers=(), mode="pvh", append="", ended=None
         steps.say(f"note: {boot.error}; attempt {attempt} of {ATTEMPTS}")
 
 
-def prepare(name, image, files, plan, peers, mode, append, leaks, accel):
+def prepare(name, image, files, plan, peers, mode, append, leaks, accel, large):
     """The machine of one attempt, with all its files."""
     where = guest.fresh(name)
     ramdisk = where / "initramfs.cpio"
     if image.arch == "arm64":
         busybox = debian.arm64() / "bin" / "busybox"
-        guest.initramfs(ramdisk, files, plan, leaks, busybox=busybox)
+        guest.initramfs(ramdisk, {**files, **large}, plan, leaks, busybox=busybox)
         peer_ramdisk = where / "peer.cpio"
         guest.initramfs(peer_ramdisk, files if peers else {}, [], leaks=False, busybox=busybox, init=PEER)
-        command = qemu_arm64(where, image.bootable, ramdisk, peer_ramdisk, peers, append, accel)
+        command = qemu_arm64(where, image.bootable, ramdisk, peer_ramdisk, peers, append, accel,
+                             (LARGE_DOM0_MIB, LARGE_MACHINE_MIB) if large else (DOM0_MIB, MACHINE_MIB))
     else:
         if peers:
             raise Failure("second domains are made on arm64 only")

@@ -18,9 +18,11 @@ from weave import patchfile, tree
 
 KIND = "plain"
 MEMORY = 2048       # MiB: the programs are in the initramfs, and once more beside it while the kernel unpacks that
+DISPLAY = "virtio-gpu-pci,xres=320,yres=240"
 SECONDS = 300       # a program may take; 30 are usual under emulation
 SCRIPT = config.HERE / "guest" / "desktop"
 PICTURE = config.HERE / "guest" / "picture.node"
+SCANOUT = config.HERE / "guest" / "scanout.c"
 # What PICTURE has where, as GTK draws it.
 PIXELS = {(2, 2): (30, 60, 120), (10, 128): (255, 255, 255), (26, 26): (30, 60, 120), (128, 128): (232, 125, 75),
           (28, 128): (243, 165, 68), (228, 128): (222, 84, 82)}
@@ -116,6 +118,20 @@ def read_buffer(log, found, _where):
     return state(number > 0), f"passes, {number or 'no'} EXPORT(READ)"
 
 
+def read_pending(log, found, _where):
+    """The frame is red before the fence signals, and green from then on. See scanout.c."""
+    times = {what: float(when) for when, what in re.findall(r"^([\d.]+): (EXPORT|the fence|a picture)", log, re.MULTILINE)}
+    frame = re.search(r": a picture begins with (\w+)(, the fence is pending)?$", log, re.MULTILINE)
+    if not frame:
+        return "", "no frame"
+    number = succeeded(found, "EXPORT(READ)")
+    if frame[1] == "00c000" and {"EXPORT", "the fence"} < times.keys() and number:
+        fence, came = (times[what] - times["EXPORT"] for what in ("the fence", "a picture"))
+        return WITH, f"fence {fence:.1f} s after EXPORT, finished frame {came:.1f} s"
+    early = frame[1] == "c00000" and frame[2] and "No support for synchronization" in log and not number
+    return (WITHOUT if early else ""), "an unfinished frame, at once" if early else f"a frame {frame[1]}"
+
+
 def wrong_picture(path):
     """What is wrong with the picture that GTK drew, or ""."""
     if not path.exists():
@@ -135,6 +151,8 @@ class Row:
 
 
 ROWS = (Row("vulkan", "vulkaninfo on lavapipe", read_vulkan),
+        # Before weston, which is the first to open the display and keeps it.
+        Row("pending", "ffmpeg grabs a pending frame", read_pending),
         Row("weston", "weston, headless, GL on llvmpipe", read_weston),
         Row("render", "gtk4-rendernode-tool, Vulkan", read_render),
         Row("buffer", "GTK's test gdk/dmabuf-support", read_buffer))
@@ -142,7 +160,7 @@ ROWS = (Row("vulkan", "vulkaninfo on lavapipe", read_vulkan),
 BAD = "BUG: Bad page cache in process dmabuf-support"
 SCREEN = "screen"       # shows weston's own picture, for the demonstration
 FLAVOURS = {WITHOUT: "off", WITH: "queue"}
-NOTE = "EXPORT(RW) is Mesa's driver, which asks when it starts; READ and WRITE are GTK's own. None of the programs was changed."
+NOTE = "EXPORT(RW) is Mesa's driver, which asks when it starts; READ and WRITE are the program's own. None of the programs was changed."
 
 
 def look(row, boot):
@@ -167,8 +185,17 @@ def plan(screen=False):
             *(guest.Item(name, SECONDS, f"sh /test/desktop {name}") for name in names)]
 
 
-def files():
-    return {**desktop.files(), "test/desktop": SCRIPT, "test/picture.node": PICTURE}
+def files(kernel):
+    return {**desktop.CLIENTS.files(), **{f"ffmpeg/{name}": path for name, path in desktop.FFMPEG.files().items()},
+            "test/desktop": SCRIPT, "test/picture.node": PICTURE, "test/scanout": scanout(kernel)}
+
+
+def scanout(kernel):
+    """The program of SCANOUT, with the headers that @kernel has for user space."""
+    program = config.BUILD / f"scanout-{kernel.name}"
+    steps.run(["gcc", "-O2", "-Wall", "-static", "-D__user=", "-idirafter", kernel.tree / "include/uapi", "-o", program, SCANOUT],
+              log=config.BUILD / "log" / "scanout.log", what=f"building {SCANOUT.name}")
+    return program
 
 
 def kernels(kernel):
@@ -186,7 +213,8 @@ def kernels(kernel):
 def boot(kernel, flavour, image, screen=False):
     """Run it all in a guest; with @screen also what is only for show."""
     with steps.step(f"booting {kernel.name} {flavour}: {len(ROWS)} desktop programs"):
-        return guest.run(f"{kernel.name}-clients-{flavour}", image, files(), plan(screen), leaks=False, memory=MEMORY)
+        return guest.run(f"{kernel.name}-clients-{flavour}", image, files(kernel), plan(screen), leaks=False, memory=MEMORY,
+                         devices=[DISPLAY])
 
 
 def problems(boot, wanted):

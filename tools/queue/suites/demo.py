@@ -6,13 +6,17 @@ import time
 
 from base import config, steps
 from base.steps import Failure, say
-from lab import debian, desktop, guest, source, xen
+from lab import debian, desktop, guest, source, window, xen
 from suites import clients, images, inguest, kselftest, kunit, picture, xensuite
 from weave import mails, series, tree
 
 SECONDS, XEN_SECONDS = 60, 300
-DEMOS = {"sync": "", "xen": "gntdev", "desktop": "sync-file"}    # and the topic that each shows
+DEMOS = {"sync": "", "xen": "gntdev", "xen-desktop": "gntdev", "desktop": "sync-file"}    # and the topic that each shows
 FRAME = "frame.ppm"
+SCREEN = config.HERE / "guest" / "screen"
+PICTURES, SHOTS = 60, 3
+# What each picture of gntdev_dmabuf_demo.c has: grass below, and a sun above that is elsewhere in each.
+GRASS, SUN = (30, 90, 47), (255, 215, 94)
 
 
 def main(kernel, which, wanted_source=""):
@@ -32,7 +36,7 @@ def main(kernel, which, wanted_source=""):
         say(f"    {path.name}")
     done = tree.make(config.queue(), kernel)
     try:
-        _, image = {"xen": on_xen, "desktop": with_desktop}.get(which, alone)(kernel)
+        _, image = {"xen": on_xen, "xen-desktop": on_screen, "desktop": with_desktop}.get(which, alone)(kernel)
     finally:
         tree.tell(config.queue(), kernel, done)
     say(f"\n{kernel.name}: all of it took {time.monotonic() - start:.0f} s. "
@@ -106,10 +110,47 @@ def on_xen(kernel):
     return boot, image.bootable
 
 
+def on_screen(kernel):
+    """Two domains on arm64: what one draws is displayed by a compositor of the other, which gets the dma-buf itself."""
+    debian.deps(debian.WAYLAND)
+    image = images.kernel_image(kernel, "queue", "arm64")
+    with steps.step("building the demonstration"):
+        program = the_program(xensuite.programs(image, kernel.name), xensuite.DEMO)
+        large = {**desktop.COMPOSITOR.files(), "test/window": window.program(), "test/screen": SCREEN}
+    with steps.step("booting Xen with two domains in QEMU"):
+        boot = xen.run(f"{kernel.name}-demo-screen", image, kselftest.files([program], image),
+                       [guest.Item("uname", SECONDS, "uname -srvm"),
+                        guest.Item("screen", XEN_SECONDS, f"sh /test/screen {PICTURES}")],
+                       peers=[f"/test/kselftest/{program.name} draw"], leaks=False, large=large)
+    show(kernel, boot, "screen")
+    suns = []
+    for number in range(1, SHOTS + 1):
+        found = boot.path("screen") / f"{number}.png"
+        suns.append(sun(found))
+        path = config.OUT / f"demo-xen-desktop-{kernel.name}-{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(found.read_bytes())
+        say(f"weston's screen, with the sun at {suns[-1]}: {path}")
+    if len(set(suns)) < SHOTS:
+        raise Failure(f"the pictures on weston's screen do not move: the sun is at {suns}")
+    return boot, image.bootable
+
+
+def sun(path):
+    """The column of the sun's centre in a screenshot of what the second domain has drawn."""
+    if not path.exists():
+        raise Failure(f"there is no screenshot {path}")
+    rows = picture.read_png(path.read_bytes())
+    columns = [x for row in rows for x, pixel in enumerate(row) if pixel[:3] == SUN]
+    if not columns or not any(pixel[:3] == GRASS for row in rows for pixel in row):
+        raise Failure(f"{path} does not have what the second domain draws")
+    return round(sum(columns) / len(columns))
+
+
 def with_desktop(kernel):
     """Debian's desktop programs, on the kernel with its toggle off and on."""
     made = clients.kernels(kernel)
-    desktop.root()
+    desktop.CLIENTS.root()
     boots = {state: clients.boot(kernel, clients.FLAVOURS[state], image, screen=True) for state, image in made.items()}
     for line in clients.page(boots):
         say(line)
@@ -121,11 +162,11 @@ def with_desktop(kernel):
     return boots[clients.WITH], made[clients.WITH]
 
 
-def show(kernel, boot):
+def show(kernel, boot, item="demo"):
     """What the guest printed; an error if it did not get through, or the kernel complained."""
     say(f"\n---- in the guest: {boot.log('uname').strip()}")
-    say(boot.log("demo").rstrip())
-    judge(kernel, boot, ["demo"])
+    say(boot.log(item).rstrip())
+    judge(kernel, boot, [item])
 
 
 def judge(kernel, boot, items):

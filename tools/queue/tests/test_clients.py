@@ -53,6 +53,17 @@ ok 1 /dmabuf/no-gpu
 # slow test /dmabuf/no-gpu executed in 2.21 secs
 # End of dmabuf tests
 """
+PENDING = """\
+320x240 on the screen, red, with a pending fence
+8.63: EXPORT_SYNC_FILE
+10.63: the fence signals, the buffer is green
+10.67: a picture begins with 00c000
+"""
+EARLY = """\
+320x240 on the screen, red, with a pending fence
+No support for synchronization when importing DMA-BUFs, image may be corrupted.
+6.96: a picture begins with c00000, the fence is pending
+"""
 YES, NO = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 
@@ -90,7 +101,8 @@ def boot(tmp_path):
     for name, log, trace in (
             ("vulkan", VULKAN + VULKAN_MORE, PROBE), ("weston", WESTON.format("yes"), ioctl("weston", EXPORT, "0x3")),
             ("render", RENDER.format(YES), PROBE * 2 + ioctl("gtk4-rendernode", IMPORT, "0x2")),
-            ("buffer", BUFFER, PROBE + ioctl("dmabuf-support", EXPORT, "0x1")), ("uname", "Linux 5.10.262-queue #1 SMP", "")):
+            ("buffer", BUFFER, PROBE + ioctl("dmabuf-support", EXPORT, "0x1")),
+            ("pending", PENDING, PROBE + ioctl("vf#0:0", EXPORT, "0x1")), ("uname", "Linux 5.10.262-queue #1 SMP", "")):
         boot.path(name).mkdir(parents=True)
         write(boot, name, log, trace)
         boot.status[name], boot.seconds[name] = 0, 2.4
@@ -109,6 +121,7 @@ def without(boot):
     write(boot, "weston", WESTON.format("no"), REFUSED)
     write(boot, "render", RENDER.format(NO), REFUSED * 2)
     write(boot, "buffer", BUFFER, REFUSED)
+    write(boot, "pending", EARLY, REFUSED)
 
 
 def states(boot):
@@ -116,16 +129,16 @@ def states(boot):
 
 
 def test_a_kernel_with_the_ioctls(boot):
-    assert states(boot) == [WITH] * 4
+    assert states(boot) == [WITH] * 5
     assert not clients.problems(boot, WITH)
-    assert [text.partition(":")[0] for text in clients.problems(boot, WITHOUT)] == ["vulkan", "weston", "render", "buffer"]
+    assert [text.partition(":")[0] for text in clients.problems(boot, WITHOUT)] == ["vulkan", "pending", "weston", "render", "buffer"]
 
 
 def test_a_kernel_without(boot):
     without(boot)
-    assert states(boot) == [WITHOUT] * 4
+    assert states(boot) == [WITHOUT] * 5
     assert not clients.problems(boot, WITHOUT)
-    assert len(clients.problems(boot, WITH)) == 4
+    assert len(clients.problems(boot, WITH)) == 5
 
 
 @pytest.mark.parametrize("name, log, trace", [
@@ -135,6 +148,11 @@ def test_a_kernel_without(boot):
     ("render", RENDER.format(YES), PROBE),
     ("render", RENDER.format(NO), ioctl("gtk4-rendernode", IMPORT, "0x2")),
     ("buffer", BUFFER.replace("ok 1", "not ok 1"), PROBE), ("buffer", "", ""),
+    # A frame that does not wait, or waits for something else.
+    ("pending", PENDING.replace("00c000", "c00000"), PROBE + ioctl("vf#0:0", EXPORT, "0x1")), ("pending", PENDING, PROBE),
+    ("pending", PENDING.replace("10.63: the fence", "the fence"), PROBE + ioctl("vf#0:0", EXPORT, "0x1")),
+    ("pending", EARLY, PROBE + ioctl("vf#0:0", EXPORT, "0x1")), ("pending", EARLY.replace(", the fence is pending", ""), REFUSED),
+    ("pending", "no picture", REFUSED),
     # The kernel was not asked, or answered otherwise.
     ("vulkan", VULKAN + VULKAN_MORE, ""), ("vulkan", VULKAN, PROBE), ("weston", WESTON.format("yes"), PROBE + REFUSED),
     ("buffer", BUFFER, PROBE + ioctl("dmabuf-support", EXPORT, "0x1", -25))])
@@ -148,7 +166,8 @@ def test_a_program_that_fails(boot):
     boot.status.update(vulkan=1, weston=137)
     del boot.status["buffer"]
     words = [clients.look(row, boot).words for row in clients.ROWS]
-    assert words == ["exit status 1", "it did not end in its time", "the picture is right, 1 IMPORT", "the guest did not come so far"]
+    assert words == ["exit status 1", "fence 2.0 s after EXPORT, finished frame 2.0 s", "it did not end in its time",
+                     "the picture is right, 1 IMPORT", "the guest did not come so far"]
 
 
 @pytest.mark.parametrize("data, problem", [
@@ -158,8 +177,8 @@ def test_a_wrong_picture(boot, data, problem):
     path.write_bytes(data or b"")
     if data is None:
         path.unlink()
-    assert clients.look(clients.ROWS[2], boot).words.startswith(problem)
-    assert states(boot)[2] == ""
+    assert clients.look(clients.ROWS[3], boot).words.startswith(problem)
+    assert states(boot)[3] == ""
 
 
 def test_a_console_that_complains(boot):
@@ -178,8 +197,9 @@ def test_the_suite(boot, toy):
     found = Kept()
     clients.judge(toy.old, boot, WITH, "", found)
     assert [(test, verdict) for test, verdict, _ in found.all] == [
-        ("vulkan", "PASS"), ("weston", "PASS"), ("render", "PASS"), ("buffer", "PASS"), ("console-clean", "PASS")]
-    assert found.all[3][2] == "passes, 1 EXPORT(READ); calls: 1 EXPORT(READ), 1 EXPORT(RW)"
+        ("vulkan", "PASS"), ("pending", "PASS"), ("weston", "PASS"), ("render", "PASS"), ("buffer", "PASS"),
+        ("console-clean", "PASS")]
+    assert found.all[4][2] == "passes, 1 EXPORT(READ); calls: 1 EXPORT(READ), 1 EXPORT(RW)"
 
 
 @pytest.mark.parametrize("line, verdict", [
@@ -189,7 +209,7 @@ def test_what_the_unpatched_kernel_may_say(boot, toy, line, verdict):
     (boot.dir / "console.log").write_text(f"[   24.841515] {line}\n", encoding="utf-8")
     clients.judge(toy.old, boot, WITH, "", found, known=clients.BAD)
     clients.judge(toy.old, boot, WITH, "", found)
-    assert found.all[4][:2] == ("console", verdict) and line in found.all[4][2]
+    assert found.all[5][:2] == ("console", verdict) and line in found.all[5][2]
     assert found.all[-1][:2] == ("console-clean", "FAIL")
 
 
@@ -235,7 +255,7 @@ def test_the_page(boot, tmp_path):
 
 def test_the_plan():
     names = [item.name for item in clients.plan()]
-    assert names == ["uname", "start", "vulkan", "weston", "render", "buffer"]
+    assert names == ["uname", "start", "vulkan", "pending", "weston", "render", "buffer"]
     assert [item.name for item in clients.plan(screen=True)] == [*names, "screen"]
     script = clients.SCRIPT.read_text(encoding="utf-8")
     assert all(f"\n\t{name})" in script for name in [*names[2:], "screen"])
@@ -276,20 +296,25 @@ def test_a_library_that_is_missing(packages):
 
 def test_only_what_is_needed_is_kept(packages, monkeypatch):
     monkeypatch.setattr(config, "BUILD", packages / "build")
-    monkeypatch.setattr(desktop, "PROGRAMS", ("usr/bin/prog",))
-    monkeypatch.setattr(desktop, "PLUGINS", ())
     monkeypatch.setattr(desktop, "PLACES", ("own",))
-    monkeypatch.setattr(desktop, "DATA", ())
-    monkeypatch.setattr(desktop.debian, "closure", lambda packages, suite: ["prog", "iso-codes"])
 
-    def fetch(names, _suite, dest):
-        assert names == ["prog"]
-        desktop.shutil.copytree(packages / "usr", dest / "usr")
-        (dest / "usr/share").mkdir()
+    class Apt:
+        def __init__(self, expected):
+            self.expected = expected
 
-    monkeypatch.setattr(desktop.debian, "fetch", fetch)
-    assert sorted(desktop.files()) == ["lib64/ld.so", "usr/bin/prog", f"{elf.LIBRARIES}/liba.so", f"{elf.LIBRARIES}/own/libb.so"]
+        def closure(self, *_):
+            return ["prog", "iso-codes"]
+
+        def fetch(self, names, _suite, dest):
+            assert names == self.expected
+            desktop.shutil.copytree(packages / "usr", dest / "usr")
+            (dest / "usr/share").mkdir()
+
+    found = desktop.Desktop("desktop", Apt(["prog"]), elf.LIBRARIES, ("prog",), ("usr/bin/prog",), (), ())
+    assert sorted(found.files()) == ["lib64/ld.so", "usr/bin/prog", f"{elf.LIBRARIES}/liba.so", f"{elf.LIBRARIES}/own/libb.so"]
     assert [path.name for path in (packages / "build").iterdir()] == ["desktop"]
+    whole = desktop.Desktop("whole", Apt(["prog", "iso-codes"]), elf.LIBRARIES, ("prog",), ("usr/bin/prog",), (), (), all=True)
+    assert whole.files().keys() == found.files().keys()
 
 
 # Pictures

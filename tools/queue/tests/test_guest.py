@@ -167,6 +167,10 @@ def test_a_plan_that_the_guest_would_misread(tmp_path):
         guest.initramfs(tmp_path / "initramfs.cpio", {}, [Item("lines", 1, "true\nfalse")])
 
 
+def test_a_guest_with_a_device(tmp_path):
+    assert guest.qemu(tmp_path, "image", "ramdisk", "tcg", devices=["virtio-gpu-pci"])[-2:] == ["-device", "virtio-gpu-pci"]
+
+
 def test_a_guest_that_counts(tmp_path):
     command = guest.qemu(tmp_path, "image", "ramdisk", "count")
     assert command[command.index("-icount") + 1] == "shift=0,sleep=off" and command[command.index("-smp") + 1] == "1"

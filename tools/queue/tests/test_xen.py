@@ -32,7 +32,7 @@ def test_modules_do_not_overlap(files):
 @pytest.mark.parametrize("peers", [[], ["/test/peer serve", "/test/peer silent"]], ids=["alone", "two"])
 def test_the_device_tree(tmp_path, files, peers):
     machine = "/dts-v1/;\n/ { #address-cells = <2>; #size-cells = <2>; apb-pclk { phandle = <0x8000>; }; };\n"
-    source = machine + xen.tree(*xen.place(*files), peers, "quiet")
+    source = machine + xen.tree(*xen.place(*files), peers, "quiet", 768)
     blob = subprocess.run(["dtc", "-q", "-I", "dts", "-O", "dtb"], input=source.encode(), check=True, capture_output=True)
     (tmp_path / "dtb").write_bytes(blob.stdout)
 
@@ -41,6 +41,7 @@ def test_the_device_tree(tmp_path, files, peers):
         return done.stdout.strip()
 
     assert get("/chosen", "xen,dom0-bootargs").endswith(f" {xen.CMA} quiet")
+    assert get("/chosen", "xen,xen-bootargs").startswith("dom0_mem=768M ")
     assert get("-tx", "/arcpgu@4000000", "clocks") == "8000"
     assert get("-tx", f"/chosen/module@{xen.LOAD:x}", "reg") == f"0 {xen.LOAD:x} 0 {3 * xen.STEP + 1:x}"
     domains = [name for name in get("-l", "/chosen").split() if name.startswith("domU")]
@@ -123,6 +124,38 @@ def test_the_older_ioctls_of_the_unpatched_kernel(tmp_path, recorded, monkeypatc
     monkeypatch.setattr(machine, "run", lambda suites, ended: ended(machine.boots[0], item))
     xensuite.XenUnpatched(machine, recorded, {"tools/b.c"}).run()
     assert [result.test for result in recorded.all if result.verdict == FAIL and "stock" in result.test] == wrong
+
+
+@pytest.mark.parametrize("machine", [(640, 1792), (1024, 3328)], ids=["usual", "large"])
+def test_large_files_are_for_the_first_domain(tmp_path, monkeypatch, machine):
+    packed = {}
+    large = {"usr/lib/liblarge.so": tmp_path / "liblarge.so"} if machine[0] == xen.LARGE_DOM0_MIB else {}
+    monkeypatch.setattr(guest, "fresh", lambda name: tmp_path)
+    monkeypatch.setattr(guest, "initramfs", lambda dest, files, *_, **__: packed.update({dest.name: set(files)}))
+    monkeypatch.setattr(xen.debian, "arm64", lambda: tmp_path)
+    monkeypatch.setattr(xen, "qemu_arm64", lambda *args: [f"memory {args[-1]}"])
+    image = build.Image(tmp_path, tmp_path, "arm64")
+    made = xen.prepare("x", image, {"test/demo": tmp_path}, PLAN, ["/test/demo draw"], "", "", False, "", large)
+    assert made.cmd == [f"memory {machine}"]
+    assert packed == {"initramfs.cpio": {"test/demo", *large}, "peer.cpio": {"test/demo"}}
+
+
+@pytest.fixture
+def screenshot(tmp_path):
+    def save(name, sun, grass=demo.GRASS):
+        rows = [[demo.SUN if sun and x in sun else (90, 140, 210) for x in range(8)], [grass] * 8]
+        pixels = bytes(value for row in rows for pixel in row for value in pixel)
+        (tmp_path / name).write_bytes(picture.png(b"P6\n8 2\n255\n" + pixels))
+        return tmp_path / name
+    return save
+
+
+def test_the_sun_on_a_screenshot(screenshot, tmp_path):
+    assert demo.sun(screenshot("1.png", (2, 3, 4))) == 3
+    for path, why in ((screenshot("2.png", ()), "does not have"), (screenshot("3.png", (2,), (0, 0, 0)), "does not have"),
+                      (tmp_path / "4.png", "no screenshot")):
+        with pytest.raises(demo.Failure, match=why):
+            demo.sun(path)
 
 
 def test_a_picture():

@@ -4,6 +4,10 @@
  *
  *	gntdev_dmabuf_demo draw			in the second domain, number 1
  *	gntdev_dmabuf_demo show [FILE]		in the first; the frame is left in FILE (PPM)
+ *	gntdev_dmabuf_demo play PROGRAM...	in the first; PROGRAM displays moving pictures
+ *
+ * PROGRAM gets the dma-buf as descriptor 3. For each picture it writes a byte to descriptor
+ * 4 and reads one back when the picture has been drawn.
  *
  * The buffer is the display's and imported by a second driver, as gbm has it, where there is a
  * display (GNTDEV_DMABUF_CARD in the environment, or arcpgu); else it is the system heap's.
@@ -12,6 +16,9 @@
  * gntalloc gives out after boot. Each line says what was seen; `show` ends with status 1 at
  * the first thing that is not so.
  */
+
+#include <sys/socket.h>
+#include <sys/wait.h>
 
 #include <linux/dma-buf.h>
 
@@ -99,10 +106,10 @@ static __u64 frame_of(const void *address)
 	return entry & ((1ULL << 55) - 1);
 }
 
-/* A landscape with a sun, which is elsewhere in each picture. */
+/* A landscape with a sun, which moves from picture to picture. */
 static void draw(__u32 *pixels, unsigned int picture)
 {
-	int sun_x = 60 + 100 * (picture % 3), sun_y = 70, x, y;
+	int sun_x = 30 + picture * 13 % (WIDTH - 60), sun_y = 70, x, y;
 
 	for (y = 0; y < HEIGHT; y++) {
 		for (x = 0; x < WIDTH; x++) {
@@ -288,26 +295,31 @@ static long see_mapped(const char *what, long wanted)
 	return usage.active;
 }
 
-static int play_show(const char *path)
+/* The first domain's side, once the pages of the second are mapped into its buffer. */
+struct screen {
+	struct witness shared;
+	struct meeting *meeting;	/* the page that both domains access */
+	long before;			/* pages of domain 1 that were mapped before */
+	int gntdev, buf, display, gpu;
+};
+
+static void screen_open(struct screen *screen)
 {
-	int gntdev, buf, display, gpu, tries, ret = -ENXIO;
+	__u32 refs[FRAME_PAGES], first = FIRST_REF;
 	struct meeting *meeting = NULL;
-	struct witness shared = { .gntdev = -1 };
-	__u32 refs[FRAME_PAGES], first = FIRST_REF, sum;
-	__u32 *view;
+	int tries, ret = -ENXIO;
 	char text[64];
 	unsigned int i;
-	long before;
 
-	printf("Another domain's pages in a dma-buf of this one\n");
+	screen->shared = (struct witness){ .gntdev = -1 };
 
 	say("References come from the domain that grants its pages");
 	for (tries = 0; tries < PATIENCE * 10; tries++) {
-		ret = witness_open(&shared, PEER_DOMID, &first, 1);
-		meeting = shared.view;
+		ret = witness_open(&screen->shared, PEER_DOMID, &first, 1);
+		meeting = screen->shared.view;
 		if (!ret && get(&meeting->magic) == MAGIC)
 			break;
-		witness_close(&shared);
+		witness_close(&screen->shared);
 		meeting = NULL;
 		usleep(100000);
 	}
@@ -322,15 +334,65 @@ static int play_show(const char *path)
 		 (unsigned long long)meeting->gfn[1]);
 	see("frames of the picture, as that domain counts", text, meeting->gfn[0]);
 
-	before = see_mapped("mapped pages of domain 1: where the two meet", -1);
+	screen->before = see_mapped("mapped pages of domain 1: where the two meet", -1);
 
 	say("A buffer of this domain's own allocator");
-	buf = buffer_new(&display, &gpu);
+	screen->buf = buffer_new(&screen->display, &screen->gpu);
 
 	say("IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF: the pages take the place of the buffer's");
-	gntdev = gntdev_open();
-	see_ret(GNTDEV, gntdev);
-	see_errno("the ioctl", map_refs(gntdev, buf, PEER_DOMID, refs, FRAME_PAGES));
+	screen->gntdev = gntdev_open();
+	see_ret(GNTDEV, screen->gntdev);
+	see_errno("the ioctl",
+		  map_refs(screen->gntdev, screen->buf, PEER_DOMID, refs, FRAME_PAGES));
+	screen->meeting = meeting;
+}
+
+/* Ask for a picture, and wait until it is in the buffer. */
+static bool ask(struct meeting *meeting, __u32 picture)
+{
+	set(&meeting->wanted, picture);
+	return drawn(meeting, picture, 0);
+}
+
+/* The buffer ends, and the second domain has its pages for itself. */
+static void screen_close(struct screen *screen, __u32 picture)
+{
+	__u32 sum;
+	int ret;
+
+	say("IOCTL_GNTDEV_DMABUF_MAP_RELEASE, and the buffer is closed");
+	see_errno("the ioctl", map_release(screen->gntdev, screen->buf));
+	ret = map_wait(screen->gntdev, screen->buf, 0);
+	see("WAIT_RELEASED while the buffer is open", strerror(ret), ret == ETIMEDOUT);
+	close(screen->buf);
+	close(screen->gpu);
+	close(screen->display);
+
+	say("IOCTL_GNTDEV_DMABUF_MAP_WAIT_RELEASED: the pages are the other domain's alone");
+	see_errno("the ioctl", map_wait(screen->gntdev, screen->buf, 10000));
+	see_mapped("mapped pages of domain 1", screen->before);
+	sum = screen->meeting->sum;
+	see("one more picture, which only that domain sees", "drawn",
+	    ask(screen->meeting, picture) && screen->meeting->sum != sum);
+
+	witness_close(&screen->shared);
+	close(screen->gntdev);
+	printf("\nAll as it should be.\n");
+}
+
+static int play_show(const char *path)
+{
+	struct screen screen;
+	struct meeting *meeting;
+	__u32 *view, sum;
+	char text[64];
+	unsigned int i;
+	int buf;
+
+	printf("Another domain's pages in a dma-buf of this one\n");
+	screen_open(&screen);
+	meeting = screen.meeting;
+	buf = screen.buf;
 
 	say("Use the buffer: here mmap(), elsewhere a GPU or a display");
 	view = mmap(NULL, FRAME_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0);
@@ -344,12 +406,11 @@ static int play_show(const char *path)
 	else
 		snprintf(text, sizeof(text), "%p", (void *)view);
 	see("address of the buffer, as this domain counts", text, true);
-	see_mapped("mapped pages of domain 1, says the hypervisor", before + FRAME_PAGES);
+	see_mapped("mapped pages of domain 1, says the hypervisor", screen.before + FRAME_PAGES);
 
 	say("Picture 2: the other domain draws, this one does nothing");
 	sum = meeting->sum;
-	set(&meeting->wanted, 2);
-	see("picture 2", "drawn", drawn(meeting, 2, 0) && meeting->sum != sum);
+	see("picture 2", "drawn", ask(meeting, 2) && meeting->sum != sum);
 	compare(meeting, buf, view);
 	if (path)
 		save(view, path);
@@ -366,26 +427,63 @@ static int play_show(const char *path)
 	see("checksum, in this domain's buffer", text, true);
 	see("the other domain sees the same", text, drawn(meeting, 2, sum));
 
-	say("IOCTL_GNTDEV_DMABUF_MAP_RELEASE, and the buffer goes");
-	see_errno("the ioctl", map_release(gntdev, buf));
-	ret = map_wait(gntdev, buf, 0);
-	see("WAIT_RELEASED while there is the buffer", strerror(ret), ret == ETIMEDOUT);
 	munmap(view, FRAME_SIZE);
-	close(buf);
-	close(gpu);
-	close(display);
+	screen_close(&screen, 3);
+	return 0;
+}
 
-	say("IOCTL_GNTDEV_DMABUF_MAP_WAIT_RELEASED: the pages are the other domain's alone");
-	see_errno("the ioctl", map_wait(gntdev, buf, 10000));
-	see_mapped("mapped pages of domain 1", before);
-	sum = meeting->sum;
-	set(&meeting->wanted, 3);
-	see("picture 3, which only that domain sees", "drawn",
-	    drawn(meeting, 3, 0) && meeting->sum != sum);
+/* Run the program @argv with the buffer and one end of a socket, of which this is the other. */
+static int run(char **argv, int buf, pid_t *pid)
+{
+	int ends[2];
 
-	witness_close(&shared);
-	close(gntdev);
-	printf("\nAll as it should be.\n");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+		return -errno;
+	*pid = fork();
+	if (*pid < 0)
+		return -errno;
+	if (!*pid) {
+		/* Neither of the two may be where the other has to go. */
+		buf = fcntl(buf, F_DUPFD_CLOEXEC, 10);
+		ends[1] = fcntl(ends[1], F_DUPFD_CLOEXEC, 10);
+		if (dup2(buf, 3) == 3 && dup2(ends[1], 4) == 4)
+			execvp(argv[0], argv);
+		_exit(127);
+	}
+	close(ends[1]);
+	return ends[0];
+}
+
+static int play_moving(char **argv)
+{
+	__u32 picture = 1;
+	struct screen screen;
+	int requests, status;
+	char byte, text[64];
+	pid_t pid;
+
+	printf("Another domain's pictures, displayed by a program of this one\n");
+	screen_open(&screen);
+
+	say("A program displays the buffer while the other domain draws");
+	fflush(stdout);
+	requests = run(argv, screen.buf, &pid);
+	see_ret(argv[0], requests);
+	while (read(requests, &byte, 1) == 1) {
+		if (!ask(screen.meeting, ++picture))
+			see("a picture", "not drawn", false);
+		if (write(requests, &byte, 1) != 1)
+			break;
+	}
+	close(requests);
+	if (waitpid(pid, &status, 0) != pid)
+		status = -1;
+	snprintf(text, sizeof(text), "%u", picture - 1);
+	see("pictures drawn at the program's request", text, picture > 1);
+	see("the program has ended", status ? "with a failure" : "well", !status);
+	see_mapped("mapped pages of domain 1, says the hypervisor", screen.before + FRAME_PAGES);
+
+	screen_close(&screen, picture + 1);
 	return 0;
 }
 
@@ -396,6 +494,8 @@ int main(int argc, char **argv)
 		return play_draw();
 	if (argc >= 2 && !strcmp(argv[1], "show"))
 		return play_show(argv[2]);
-	fprintf(stderr, "usage: %s draw | show [FILE]\n", argv[0]);
+	if (argc >= 3 && !strcmp(argv[1], "play"))
+		return play_moving(argv + 2);
+	fprintf(stderr, "usage: %s draw | show [FILE] | play PROGRAM...\n", argv[0]);
 	return 2;
 }
