@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-# The front door. Every command is one of tools/queue/cli.py, where the work is done.
+# Each target runs the command of tools/queue/cli.py with the same name.
 
 PYTHON ?= /usr/bin/python3
 QUEUE = $(PYTHON) -B tools/queue/cli.py
 
-# Passed on only when given; cli.py knows the defaults (KERNEL: the oldest, KERNELS and SUITES: all).
+# Variables are passed on only if they are set. cli.py has the defaults (KERNEL: the oldest; KERNELS and SUITES: all).
 kernel = $(if $(KERNEL),--kernel '$(KERNEL)')
 kernels = $(if $(KERNELS),--kernels '$(KERNELS)')
 suites = $(if $(SUITES),--suites '$(SUITES)')

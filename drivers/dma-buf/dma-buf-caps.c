@@ -2,9 +2,9 @@
 /*
  * /sys/kernel/dmabuf/caps: what user space can do with a dma-buf file descriptor.
  *
- * A file stands for one capability and says "1". It exists if and only if this
- * kernel has the capability, so a client need not guess from the release of the
- * kernel, which a backport makes wrong, or try on a buffer, which it may not have
+ * Each file stands for one capability and contains "1". It exists if and only if
+ * this kernel has the capability. So a client need not compare the release of the
+ * kernel, which is wrong for a backport, or try on a buffer, which it may not have
  * yet. Files are only ever added.
  */
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Other memory behind the pages of a dma-buf, by consent of its exporter and importers.
+ * Put other memory behind the pages of a dma-buf, with the consent of its drivers.
  */
 
 #include <linux/dma-buf.h>
@@ -16,37 +16,37 @@
  *
  * A hypervisor can put other memory behind page frames of this machine. Then the
  * &struct page, the frame number and the DMA address of the buffer's pages stay the
- * same, but their content is that of another machine's pages. For a moment there may be
- * nothing at all behind a frame: a CPU that touches it takes a fault that the kernel
- * does not survive on every architecture.
+ * same, but their content is that of another machine's pages. During the exchange there
+ * may be no memory at all behind a frame. A CPU that touches such a frame takes a fault,
+ * which the kernel does not survive on every architecture.
  *
- * No count of a page and no page table tells whether that is harmless for a buffer: an
- * importer may have an alias, a driver may map memory through a device file of its own.
- * So those who know have to consent:
+ * Neither page counts nor page tables show whether an exchange is safe for a buffer: an
+ * importer may have an alias, or a driver may map the memory through its own device file.
+ *
+ * So the drivers, which know, have to consent:
  *
  * - The exporter implements &dma_buf_ops.begin_exchange and &dma_buf_ops.end_exchange. It
- *   promises that the memory stays where it is while somebody is attached; that it knows
- *   of each mapping of the memory into a process, through whatever file, and of each
- *   kernel mapping; and that nothing else touches the memory, above all no maintenance of
- *   caches: &dma_buf_ops.begin_cpu_access syncs only what is mapped for a device, under a
- *   lock that the exchange takes, and attachments are mapped and unmapped with
- *   DMA_ATTR_SKIP_CPU_SYNC or counted like mappings of processes.
- * - An importer that is attached while memory is exchanged sets
- *   &dma_buf_attachment.exchange_ok. It promises that its device accesses the memory only
- *   before fences signal that it has added to &dma_buf.resv, under that lock; that it
- *   keeps no kernel mapping but that of dma_buf_vmap(); and that it maps the memory into
- *   processes by dma_buf_mmap() alone. A display that reads without end, RDMA, and
- *   queues that user space submits to without the kernel do not keep that promise.
+ *   promises three things. It does not move the memory while there is an attachment. It
+ *   knows each mapping of the memory into a process, through any file, and each kernel
+ *   mapping. Nothing else touches the memory, not even cache maintenance:
+ *   &dma_buf_ops.begin_cpu_access syncs only attachments that are mapped, under a lock that
+ *   the exchange takes. The exporter maps and unmaps attachments with
+ *   DMA_ATTR_SKIP_CPU_SYNC, or counts each like a mapping into a process.
+ * - An importer that is attached during an exchange sets &dma_buf_attachment.exchange_ok.
+ *   It promises three things. Its device accesses the memory only until fences signal that
+ *   it has added to &dma_buf.resv, under that lock. Its only kernel mapping is that of
+ *   dma_buf_vmap(). It maps the memory into processes only with dma_buf_mmap(). A display
+ *   that reads continuously, RDMA, and queues that user space submits to without the kernel
+ *   break the first promise.
  *
- * Both count what would break it, as the GEM helpers do: mappings into processes from the
- * mmap handler on, with an atomic that &dma_buf_ops.begin_exchange sets to a negative
- * number if it is what it should be, and that atomic_inc_unless_negative() increments.
+ * An exporter counts the uses that rule out an exchange, as the GEM helpers do. Its mmap
+ * handler calls atomic_inc_unless_negative() before it maps anything. If no use is counted,
+ * &dma_buf_ops.begin_exchange sets the count to a negative number, which lets later uses fail.
  *
- * Importers that come after the exchange need not consent: to them the buffer has the
- * memory that it has.
+ * Importers that attach after the exchange need not consent: they see only the new memory.
  */
 
-/* What an importer may still do is to use a mapping that was made before. */
+/* During an exchange an importer can only use a mapping that it made before. */
 static bool importer_consents(struct dma_buf_attachment *attach)
 {
 	return attach->exchange_ok;
@@ -86,16 +86,16 @@ static int exchange_allowed(struct dma_buf_attachment *attach)
 }
 
 /**
- * dma_buf_begin_exchange - keep others from the memory of a dma-buf
- * @attach: the caller's attachment, which keeps the memory where it is
+ * dma_buf_begin_exchange - keep all users away from the memory of a dma-buf
+ * @attach: the caller's attachment, which keeps the exporter from moving the memory
  * @pages: the first @count pages of the buffer are returned here; NULL if the caller has
- *	asked before, and changes the memory back
- * @count: how many, no more than the buffer has
+ *	got them before, and restores the memory
+ * @count: number of pages, no more than the buffer has
  *
- * From success until dma_buf_end_exchange() no fence is pending, no CPU mapping of the
- * memory exists, nobody can attach, compute a DMA address, add a fence or map the memory.
- * If the last exchange has left the buffer unusable, this locks it again for a caller that
- * changes the memory back.
+ * From success until dma_buf_end_exchange(), no fence is pending, no CPU mapping of the
+ * memory exists, and nobody can attach, compute a DMA address, add a fence or map the
+ * memory. If the last exchange has left the buffer unusable, this function locks it again
+ * for a caller that restores the memory.
  *
  * Context: Process context, may sleep. Returns with &dma_buf.resv locked on success.
  *
@@ -103,8 +103,8 @@ static int exchange_allowed(struct dma_buf_attachment *attach)
  * * 0 - the memory may be changed.
  * * -EOPNOTSUPP - the exporter does not consent, for this buffer or for any.
  * * -EBUSY - the memory is in use, or an importer is attached that does not consent.
- *   Messages of pr_debug() tell who.
- * * -EINTR - a signal came while waiting for a lock.
+ *   Messages of pr_debug() tell which.
+ * * -EINTR - a signal arrived while waiting for a lock.
  */
 int dma_buf_begin_exchange(struct dma_buf_attachment *attach, struct page **pages,
 			   unsigned int count)
@@ -140,10 +140,10 @@ unlock:
 EXPORT_SYMBOL_NS_GPL(dma_buf_begin_exchange, "DMA_BUF");
 
 /**
- * dma_buf_end_exchange - let others have the memory of a dma-buf again
- * @attach: the attachment that the exchange began with
- * @usable: whether there is memory behind all pages. If not, whoever wants to attach to
- *	the buffer or to map it gets -EBUSY until an exchange ends with true.
+ * dma_buf_end_exchange - let users access the memory of a dma-buf again
+ * @attach: the attachment that was given to dma_buf_begin_exchange()
+ * @usable: whether there is memory behind all pages. If not, attaching to the buffer and
+ *	mapping it fail with -EBUSY until an exchange ends with true.
  *
  * Context: Process context. Unlocks &dma_buf.resv.
  */
@@ -163,8 +163,8 @@ EXPORT_SYMBOL_NS_GPL(dma_buf_end_exchange, "DMA_BUF");
  * dma_buf_clear_exchanged - clear a page of a dma-buf for its next owner
  * @page: a page that dma_buf_begin_exchange() returned
  *
- * The zeros reach the memory itself. Lines of the cache that were written back later
- * would overwrite what others store there without a cache.
+ * The zeros are written back to memory. If they stayed in the cache, their writeback could
+ * overwrite data that was stored later without a cache.
  *
  * Context: between dma_buf_begin_exchange() and dma_buf_end_exchange().
  */

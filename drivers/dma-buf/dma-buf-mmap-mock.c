@@ -2,16 +2,16 @@
 /*
  * An exporter and an importer of a dma-buf for the test of forwarded mappings.
  *
- * The exporter fails where it is told to, the importer forwards to it, and the test in
- * user space, which has what is needed to fork, to move and to split mappings, reads
- * how many references each file has. What the test asks for is in the header.
+ * The exporter fails where it is told to, and the importer forwards to it. The test runs
+ * in user space, because it forks and it moves and splits mappings. It reads how many
+ * references each file has. The header describes the requests of the test.
  *
- * The device holds spare references on all files, so that a kernel that puts one twice
- * is found out by the number and does not use freed memory.
+ * The device holds spare references on all files: a double put shows as a wrong number,
+ * and the kernel does not use freed memory.
  *
- * Who keeps what alive: the device's file all three files, the importer's file the
- * buffer, the buffer the backing one, and all of them struct mock. A vma keeps the one
- * file that it refers to.
+ * What keeps what alive: the device's file keeps all three files, the importer's file
+ * keeps the buffer, the buffer keeps the backing one, and each of them struct mock. A vma
+ * keeps the one file that it refers to.
  */
 
 #include <linux/anon_inodes.h>
@@ -59,7 +59,7 @@ static const unsigned long first_pgoff[MOCK_FILES] = {
 	[MOCK_BACKING] = MOCK_BACKING_PGOFF,
 };
 
-/* References on the files that are neither the device's nor of descriptors and vmas. */
+/* References on the files that belong neither to the device nor to descriptors and vmas. */
 static const long held_by_others[MOCK_FILES] = {
 	[MOCK_BUFFER] = 1,
 	[MOCK_BACKING] = 1,
@@ -89,7 +89,7 @@ static vm_fault_t mock_fault(struct vm_fault *vmf)
 	struct mock *m = vmf->vma->vm_private_data;
 	unsigned int i;
 
-	/* Only the importer's are without. */
+	/* Only a vma of the importer has no private data. */
 	if (!m) {
 		if (vmf->vma->vm_file->f_op != &importer_fops)
 			return VM_FAULT_SIGBUS;
@@ -205,7 +205,7 @@ static const struct dma_buf_ops buffer_ops = {
 	.release = buffer_release,
 };
 
-/* A file with an address space of its own is all that is wanted of it: it is not exported. */
+/* Only its file, with an address space of its own, is used. User space gets no descriptor. */
 static const struct dma_buf_ops backing_ops = {
 	.map_dma_buf = buffer_map,
 	.unmap_dma_buf = buffer_unmap,
@@ -323,7 +323,7 @@ static int mock_files(struct mock *m, unsigned int pages)
 		ret = PTR_ERR(m->buffer);
 		goto put_backing;
 	}
-	/* The buffer's, put by its release. */
+	/* For the buffer, whose release puts it. */
 	get_dma_buf(m->backing);
 	importer = anon_inode_getfile("[dmabuf-mmap-mock]", &importer_fops, m,
 				      O_RDWR | O_CLOEXEC);
@@ -331,7 +331,7 @@ static int mock_files(struct mock *m, unsigned int pages)
 		ret = PTR_ERR(importer);
 		goto put_buffer;
 	}
-	/* The importer's, likewise. */
+	/* For the importer's file, likewise. */
 	get_dma_buf(m->buffer);
 	kref_get(&m->ref);
 	m->files[MOCK_IMPORTER] = importer;
@@ -386,7 +386,7 @@ static int mock_create(struct mock *m, struct mock_create __user *user)
 	}
 	for (i = 0; i < MOCK_FILES * SPARE; i++)
 		get_file(m->files[i / SPARE]);
-	/* With mock_ioctl(): who sees that there is a buffer sees all of it. */
+	/* Pairs with mock_ioctl(): a reader of num_pages sees the whole buffer. */
 	smp_store_release(&m->num_pages, create.pages);
 	mutex_unlock(&m->lock);
 
@@ -459,7 +459,7 @@ static long mock_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 	if (cmd == MOCK_IOC_CREATE)
 		return mock_create(m, user);
-	/* With mock_create(). */
+	/* Pairs with mock_create(). */
 	if (!smp_load_acquire(&m->num_pages))
 		return -ENODEV;
 	switch (cmd) {
@@ -492,7 +492,7 @@ static int mock_release(struct inode *inode, struct file *file)
 	unsigned int i;
 
 	for (i = 0; i < MOCK_FILES && m->num_pages; i++) {
-		/* Where one was put twice, there is one less to put. */
+		/* After a double put there is one reference less to drop. */
 		long refs = (long)file_count(m->files[i]) - held_by_others[i];
 
 		for (refs = min(refs, 1L + SPARE); refs > 0; refs--)

@@ -2,10 +2,10 @@
 /*
  * KUnit tests for the notifiers that run before a dma-buf is released: when they are
  * called and in which order, what a callback may do, how long the memory stays, and
- * that either the callback runs or the notifier is taken back.
+ * that either the callback runs or the notifier is unregistered.
  *
- * Callbacks run in other tasks than the test: they only record what they see. The test
- * checks the records after the exporter has released the buffer.
+ * Callbacks may run in other tasks than the test, so they only record what they see. The
+ * test checks the records after the exporter has released the buffer.
  */
 
 #include <kunit/test.h>
@@ -24,18 +24,18 @@
 #include <linux/umh.h>
 #include <linux/workqueue.h>
 
-#define MAX_SECONDS	60	/* for what has to happen */
-#define RACE_SECONDS	3	/* of a race, or until it went either way often enough */
+#define MAX_SECONDS	60	/* timeout for an event that has to happen */
+#define RACE_SECONDS	3	/* of a race, or longer if one outcome is rare */
 #define RACE_ENOUGH	10U
 
-/* What the notifiers may cost a buffer that has none. */
+/* The most that a buffer without notifiers may pay for them. */
 static_assert(sizeof(((struct dma_buf *)0)->release_notifiers) == sizeof(void *));
 
 /* A buffer as its exporter sees it. */
 struct buffer {
 	struct dma_buf *dmabuf;
-	struct file *file;	/* the one that was exported, to be compared with */
-	char log[16];		/* who was called: names of callbacks, '.' the exporter */
+	struct file *file;	/* the original file, to compare with */
+	char log[16];		/* the calls: names of callbacks, '.' for the exporter */
 	unsigned int logged;
 	struct completion released;
 };
@@ -45,13 +45,13 @@ struct probe {
 	struct buffer *buffer;
 	char name;
 	bool keeps;			/* the callback does not resume the release */
-	void (*act)(struct probe *probe);	/* what else it does, or NULL */
+	void (*act)(struct probe *probe);	/* what else the callback does, or NULL */
 	struct probe *other;
 	struct dma_buf_attachment *attach;
 	struct work_struct work;	/* started by the callback */
 	struct completion called, go_on;
 
-	/* Recorded by the callback: */
+	/* The callback records these. */
 	unsigned int calls;
 	bool kept;		/* the exporter had not released the buffer */
 	bool stand_in;		/* the buffer had another file, which was valid */
@@ -62,8 +62,8 @@ struct probe {
 };
 
 static struct buffer the_buffer;
-static struct device *dev;		/* that attaches */
-static struct workqueue_struct *wq;	/* of workers that resume, on any CPU */
+static struct device *dev;		/* the importer's */
+static struct workqueue_struct *wq;	/* for workers that resume, on any CPU */
 
 static void log_call(struct buffer *buffer, char name)
 {
@@ -105,7 +105,7 @@ static bool is_kept(struct buffer *buffer)
 	return !completion_done(&buffer->released);
 }
 
-/* Whether a file of the same inode stands in for that of the buffer. */
+/* Whether a valid file of the same inode has replaced the buffer's own. */
 static bool has_stand_in(const struct buffer *buffer)
 {
 	struct file *file = buffer->dmabuf->file;
@@ -152,7 +152,7 @@ static int export_buffer(struct buffer *buffer)
 
 static int release_test_init(struct kunit *test)
 {
-	/* Not of this module, which sysfs may not know yet: 6.1 runs tests before. */
+	/* No owner: 6.1 runs tests before this module is in sysfs. */
 	dev = __root_device_register("dma-buf-release-test", NULL);
 	wq = alloc_workqueue("dma-buf-release-test", WQ_UNBOUND, 0);
 	KUNIT_ASSERT_TRUE(test, !IS_ERR(dev) && wq);
@@ -177,7 +177,7 @@ static void init_probe(struct probe *probe, struct buffer *buffer, char name)
 	init_completion(&probe->go_on);
 }
 
-/* A notifier that is not registered yet; the test frees it at its end. */
+/* A notifier that is not registered yet. KUnit frees it after the test. */
 static struct probe *new_probe(struct kunit *test, char name, void (*act)(struct probe *))
 {
 	struct probe *probe = kunit_kzalloc(test, sizeof(*probe), GFP_KERNEL);
@@ -213,14 +213,14 @@ static void expect_released(struct kunit *test, struct buffer *buffer, const cha
 	KUNIT_ASSERT_STREQ(test, (const char *)buffer->log, log);
 }
 
-/* Drops the test's reference; the callbacks run in this thread, or in a worker. */
+/* Drops the test's reference. The callbacks run in this thread or in a worker. */
 static void drop_and_expect(struct kunit *test, const char *log)
 {
 	dma_buf_put(the_buffer.dmabuf);
 	expect_released(test, &the_buffer, log);
 }
 
-/* Time for a release that must not come; @log is who was called until then. */
+/* Waits for a release that must not happen. @log has the calls until then. */
 static void expect_kept(struct kunit *test, const char *log)
 {
 	flush_delayed_fput();
@@ -229,7 +229,7 @@ static void expect_kept(struct kunit *test, const char *log)
 	KUNIT_EXPECT_STREQ(test, (const char *)the_buffer.log, log);
 }
 
-/* It was called once, before the exporter and with a stand-in, where it may sleep. */
+/* The callback ran once, before the exporter's release, with a stand-in, able to sleep. */
 static void expect_good_call(struct kunit *test, struct probe *probe)
 {
 	KUNIT_EXPECT_EQ(test, probe->calls, 1U);
@@ -246,13 +246,13 @@ static void last_registered_is_called_first(struct kunit *test)
 
 	for (i = 0; i < 5; i++)
 		probes[i] = registered(test, 'a' + i, NULL);
-	/* A reference that was not the last one calls nobody, and changes no file. */
+	/* Dropping a reference that is not the last calls nothing and changes no file. */
 	get_dma_buf(the_buffer.dmabuf);
 	dma_buf_put(the_buffer.dmabuf);
 	expect_kept(test, "");
 	KUNIT_EXPECT_PTR_EQ(test, the_buffer.dmabuf->file, the_buffer.file);
 
-	/* A reader of /proc/PID/fd holds the path for a while, and not the file. */
+	/* A reader of /proc/PID/fd holds the path for a while, but not the file. */
 	path_get(&path);
 	dma_buf_put(the_buffer.dmabuf);
 	expect_kept(test, "edcba");
@@ -270,7 +270,7 @@ static void taken_back(struct kunit *test)
 	registered(test, 'c', NULL);
 	KUNIT_EXPECT_TRUE(test, unregister_probe(b));
 	KUNIT_EXPECT_FALSE(test, unregister_probe(b));
-	/* Registered again, it is the last one. */
+	/* A notifier that is registered again is the last one. */
 	KUNIT_EXPECT_TRUE(test, unregister_probe(a));
 	KUNIT_EXPECT_EQ(test, register_probe(a), 0);
 	drop_and_expect(test, "ac.");
@@ -278,7 +278,7 @@ static void taken_back(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, unregister_probe(a));
 	KUNIT_EXPECT_FALSE(test, unregister_probe(b));
 
-	/* Without notifiers nobody keeps the memory. */
+	/* Without notifiers nothing delays the release. */
 	KUNIT_ASSERT_EQ(test, export_buffer(&the_buffer), 0);
 	KUNIT_EXPECT_EQ(test, register_probe(b), 0);
 	KUNIT_EXPECT_TRUE(test, unregister_probe(b));
@@ -290,7 +290,7 @@ static void take_back(struct probe *probe)
 	probe->ret = unregister_probe(probe->other) && !unregister_probe(probe);
 }
 
-/* One callback runs, the other has not started. */
+/* A callback unregisters a notifier whose callback has not started, but not its own. */
 static void taken_back_during_the_release(struct kunit *test)
 {
 	struct probe *a = registered(test, 'a', NULL);
@@ -308,7 +308,7 @@ static void register_again(struct probe *probe)
 	probe->ret = register_probe(probe);
 }
 
-/* A notifier is on one buffer at a time, and on none whose last reference is gone. */
+/* A notifier is on one buffer at a time, whose last reference has not been dropped. */
 static void refused(struct kunit *test)
 {
 	struct buffer *second = kunit_kzalloc(test, sizeof(*second), GFP_KERNEL);
@@ -350,7 +350,7 @@ static void detach(struct probe *probe)
 	dma_buf_detach(dmabuf, probe->attach);
 }
 
-/* Registers with the lock held that the callback takes. */
+/* Registers while it holds the lock that the callback takes. */
 static struct probe *attached(struct kunit *test, void (*act)(struct probe *probe))
 {
 	struct probe *probe = new_probe(test, 'a', act);
@@ -380,14 +380,14 @@ static void start_work(struct probe *probe)
 	queue_work(wq, &probe->work);
 }
 
-/* Memory and attachment stay, nobody can register, and it is not taken back. */
+/* Memory and attachment stay, and registering and unregistering fail. */
 static void resumed_by_a_worker(struct kunit *test)
 {
 	struct probe *probe = attached(test, start_work);
 
 	INIT_WORK(&probe->work, resume_work);
 	probe->keeps = true;
-	/* The last reference is a kernel thread's: without a flush a worker releases it. */
+	/* A kernel thread drops the last reference: without a flush a worker releases the file. */
 	dma_buf_put(the_buffer.dmabuf);
 	KUNIT_ASSERT_TRUE(test, comes(&probe->called));
 	KUNIT_EXPECT_TRUE(test, !!(probe->flags & PF_KTHREAD));
@@ -410,7 +410,7 @@ static void resume_meanwhile(struct probe *probe)
 	probe->stand_in &= has_stand_in(probe->buffer);
 }
 
-/* Memory and stand-in also stay until the callback that started the worker has returned. */
+/* If a worker resumes first, memory and stand-in stay until the callback has returned. */
 static void resumed_before_the_callback_returns(struct kunit *test)
 {
 	struct probe *probe = attached(test, resume_meanwhile);
@@ -423,7 +423,7 @@ static void resumed_before_the_callback_returns(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, probe->ret, 0);
 }
 
-/* The last one to resume lets the exporter release, whichever was called first. */
+/* The exporter's release follows when the last user has resumed, in either order. */
 static void resumed_in_either_order(struct kunit *test)
 {
 	struct probe *probes[2];
@@ -448,7 +448,7 @@ static void resumed_in_either_order(struct kunit *test)
 	}
 }
 
-/* In the process that is going to be the shell: the buffer is its only file, 0. */
+/* Runs in the process that becomes the shell: the buffer is its only file, number 0. */
 static int give_buffer(struct subprocess_info *info, struct cred *new)
 {
 	struct buffer *buffer = info->data;
@@ -460,7 +460,7 @@ static int give_buffer(struct subprocess_info *info, struct cred *new)
 	return fd ? -EBADF : 0;
 }
 
-/* A process that runs the script has the last reference to the buffer. */
+/* A process that runs a script holds the last reference to the buffer. */
 static void released_by_process(struct kunit *test)
 {
 	static const char * const scripts[] = { "exec 0<&-; exit 7", "exit 7", "kill -KILL $$" };
@@ -491,7 +491,7 @@ static void released_by_process(struct kunit *test)
 	}
 }
 
-/* Frees its notifier. An access after that finds other values, also without KASAN. */
+/* Frees its notifier. Even without KASAN, a later access finds other values. */
 static void free_itself(struct dma_buf_release_notifier *notifier, struct dma_buf *dmabuf)
 {
 	struct probe *probe = container_of(notifier, struct probe, notifier);
@@ -502,7 +502,7 @@ static void free_itself(struct dma_buf_release_notifier *notifier, struct dma_bu
 	kfree(probe);
 }
 
-/* Another user of the buffer, with a reference, who takes back the first one's notifier. */
+/* A second user of the buffer, with a reference, that unregisters the first's notifier. */
 struct race {
 	struct work_struct work;
 	struct probe *first, *own;
@@ -510,8 +510,8 @@ struct race {
 };
 
 /*
- * Registers a notifier, which is called in any case, drops the reference, takes back the
- * first notifier or waits until its worker has resumed the release, and frees it.
+ * Registers a notifier, whose callback always runs, and drops the reference. Unregisters the
+ * first notifier, or waits until its worker has resumed the release, and frees it.
  */
 static void race_work(struct work_struct *work)
 {
@@ -531,7 +531,7 @@ static void race_work(struct work_struct *work)
 	kfree(first);
 }
 
-/* Perhaps before the callback that queued it has returned. */
+/* May run before the callback that queued it has returned. */
 static void resume_in_race(struct work_struct *work)
 {
 	struct probe *probe = container_of(work, struct probe, work);
@@ -564,7 +564,7 @@ static void race_once(struct kunit *test, struct race *race)
 	queue_work(wq, &race->work);
 	udelay(race->round * 3 % 100);
 	dma_buf_put(the_buffer.dmabuf);
-	/* Whoever dropped the last reference, the callbacks run here, at once. */
+	/* Run the callbacks here, immediately, whichever thread dropped the last reference. */
 	for (; work_busy(&race->work); cond_resched())
 		flush_delayed_fput();
 	flush_work(&race->work);
@@ -576,7 +576,7 @@ static void called_or_taken_back(struct kunit *test)
 {
 	struct race *race = kunit_kzalloc(test, sizeof(*race), GFP_KERNEL);
 	unsigned long start = jiffies;
-	unsigned int seldom = 0;	/* how often it went the way that is seldom */
+	unsigned int seldom = 0;	/* occurrences of the rarer outcome */
 
 	KUNIT_ASSERT_TRUE(test, !!race);
 	drop_and_expect(test, ".");
@@ -621,7 +621,7 @@ static void owner_is_pinned(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, unregister_probe(probe));
 	KUNIT_EXPECT_EQ(test, atomic_read(&module->refcnt), 1);
 
-	/* Until the release is resumed, */
+	/* The module is pinned until the release is resumed, */
 	KUNIT_EXPECT_EQ(test, register_probe(probe), 0);
 	dma_buf_put(the_buffer.dmabuf);
 	expect_kept(test, "a");
@@ -645,7 +645,7 @@ static void owner_is_pinned(struct kunit *test)
 	drop_and_expect(test, ".");
 }
 
-/* The code under test once more, with an allocation of the stand-in that fails. */
+/* A second copy of the code under test, whose allocation of the stand-in fails. */
 static int failing_register(struct dma_buf *dmabuf,
 			    struct dma_buf_release_notifier *notifier);
 static bool __maybe_unused failing_unregister(struct dma_buf_release_notifier *notifier);
@@ -670,7 +670,7 @@ static struct file *failing_clone(struct file *base, int flags,
 #define dma_buf_notify_release failing_notify
 #include "dma-buf-release.c"
 
-/* A failed allocation leaves nothing behind: it can be tried again. */
+/* A failed allocation changes nothing: registering can be tried again. */
 static void refused_without_stand_in(struct kunit *test)
 {
 	struct module *module = new_module(test);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Notifiers that run when the last user of a dma-buf is gone, before its release.
+ * Notifiers that run after the last reference to a dma-buf is dropped, before its release.
  *
- * The one rule: until its callback starts, a registered notifier is accessed under
- * notifiers_lock only; from then on only its user accesses it.
+ * The one rule: until its callback starts, a registered notifier is accessed only under
+ * notifiers_lock; from then on only its user accesses it.
  */
 
 #include <linux/dma-buf.h>
@@ -21,13 +21,13 @@
  * DOC: Release notifiers
  *
  * A driver that has changed a buffer, for example by replacing its pages, has to undo
- * the change after the last user is gone and before the exporter frees the memory.
+ * the change after the last reference is dropped and before the exporter frees the memory.
  * Nothing else tells the driver when that is: a reference keeps the buffer alive, the
  * exporter's &dma_buf_ops.release does not know about other drivers, and user space can
  * be killed and does not see references of importers, mappings and files in flight.
  *
- * The driver registers a &struct dma_buf_release_notifier while it holds a reference,
- * keeps an attachment if it needs the memory at the end, and drops the reference::
+ * The driver registers a &struct dma_buf_release_notifier while it holds a reference to the
+ * buffer, keeps an attachment if it needs the memory at the end, and drops the reference::
  *
  *	static void foo_work(struct work_struct *work)
  *	{
@@ -57,28 +57,28 @@
  * and memory stay until each user has called dma_buf_resume_release(), in the callback
  * or later. Then the exporter's release follows.
  *
- * The exporter's release comes with that of the dentry of the buffer's file. To delay it,
+ * The release of the dentry of the buffer's file calls the exporter's release. To delay it,
  * the notifiers of a buffer share a second file of that dentry, the stand-in, and each
  * holds a reference to it. The stand-in becomes &dma_buf.file before the first callback,
- * for trace points and dma_buf_detach(). Registering allocates it, and can report failure.
+ * for trace points and dma_buf_detach(). Registering allocates it and reports a failure.
  *
- * Callbacks come with the file, not with its dentry, because no lock is held then: a
- * reader of /proc/PID/fd may drop the dentry under some. The task is one of these:
+ * The release of the file, not of the dentry, calls the callbacks, because it holds no lock:
+ * a reader of /proc/PID/fd may drop the dentry under locks. The task is one of these:
  *
  * - a process that closes or unmaps the buffer, on its way back to user space;
- * - a process that exits or was killed; its interruptible waits may end at once;
- * - for last references that kernel threads and interrupts drop, a worker that
- *   releases the files of the whole system one after the other.
+ * - a process that exits or was killed; its interruptible waits may end immediately;
+ * - if a kernel thread or an interrupt drops the last reference, a worker that releases
+ *   the files of the whole system one after the other.
  *
  * So a callback must return in bounded time. It must not wait for user space, for the
- * release of another file, or for a fence: perhaps only this task, once it continues,
- * signals that fence. Leave such waiting to a worker.
+ * release of another file, or for a fence, which may be one that only this task signals
+ * after the callback has returned. A worker has to do any such waiting.
  */
 
 /* Protects the lists of all buffers, and the notifiers in them. */
 static DEFINE_SPINLOCK(notifiers_lock);
 
-/* Also marks a file as a stand-in. Nobody can open one. */
+/* Also identifies a file as a stand-in. Nobody can open a stand-in. */
 static const struct file_operations stand_in_fops = { };
 
 /* The notifier that was registered last, or NULL. */
@@ -96,23 +96,23 @@ static struct dma_buf_release_notifier *last_notifier(struct dma_buf *dmabuf)
  * @notifier: the notifier, zeroed before its first use except for
  *	&dma_buf_release_notifier.release and &dma_buf_release_notifier.owner
  *
- * The callback runs once, when the last reference is gone. A notifier holds no reference.
+ * The callback runs once, after the last reference is dropped. A notifier holds no reference.
  *
- * Exporters that have a pointer and no reference can get one to the stand-in. vfio-pci
- * does it to revoke mappings, which may come until the release is resumed. vmwgfx would
- * hand out a buffer whose callbacks have run: do not register on one of its buffers. It
- * refuses attachments, so a caller that is attached never does.
+ * An exporter that keeps a pointer without a reference can get a reference to the stand-in.
+ * vfio-pci does it to revoke mappings, until the release is resumed. vmwgfx would hand out
+ * a buffer whose callbacks have run: do not register on a buffer of vmwgfx. It refuses
+ * attachments, so a caller that is attached never does that.
  *
  * Context: Process context, may sleep. The caller may hold &dma_buf.resv.
  *
  * Return:
  * * 0 - the notifier is registered.
  * * -EINVAL - it has no callback.
- * * -ENOENT - the last reference is gone: the caller has yet to resume the release.
+ * * -ENOENT - the last reference was dropped, and the caller has not resumed the release.
  * * -ENODEV - the owner is being unloaded.
  * * -ENOMEM, -ENFILE, or the errno of a security module - the stand-in was not allocated.
- * * -EBUSY - the notifier is in use: registered, on this buffer or another, or called
- *   and the release not resumed yet.
+ * * -EBUSY - the notifier is in use: it is registered, on this buffer or another, or it was
+ *   called and the release has not been resumed yet.
  */
 int dma_buf_register_release_notifier(struct dma_buf *dmabuf,
 				      struct dma_buf_release_notifier *notifier)
@@ -151,17 +151,17 @@ int dma_buf_register_release_notifier(struct dma_buf *dmabuf,
 EXPORT_SYMBOL_NS_GPL(dma_buf_register_release_notifier, "DMA_BUF");
 
 /**
- * dma_buf_unregister_release_notifier - take a notifier back before it is called
+ * dma_buf_unregister_release_notifier - remove a notifier before it is called
  * @notifier: the notifier, which must not have been freed
  *
  * Always succeeds for a registered notifier if the caller holds a reference. Otherwise
- * the caller must not access the buffer afterwards: even on success its release may be
- * going on. On failure the callback may be running: before the caller frees what it uses,
- * it waits by its own means, such as a completion.
+ * the caller must not access the buffer afterwards: even on success the buffer may be being
+ * released. On failure the callback may be running: the caller has to wait for it, for
+ * example with a completion, before it frees anything that the callback uses.
  *
  * Context: Any context but interrupts, does not sleep.
  *
- * Return: true if the notifier was registered: its callback never runs. Else false.
+ * Return: true if the notifier was registered: its callback never runs. Otherwise false.
  */
 bool dma_buf_unregister_release_notifier(struct dma_buf_release_notifier *notifier)
 {
@@ -186,14 +186,14 @@ EXPORT_SYMBOL_NS_GPL(dma_buf_unregister_release_notifier, "DMA_BUF");
  * The user of @notifier calls this exactly once, in the callback or later, when it has
  * detached and does not access the buffer any more. After the last notifier's call the
  * exporter's release follows, in this task on its way back to user space, or in a
- * worker. @notifier may be freed then, or registered on another buffer.
+ * worker. After the call, @notifier may be freed, or registered on another buffer.
  *
- * It also drops the reference to &dma_buf_release_notifier.owner. A callback that calls
- * it stays safe: the module is pinned until the callback has returned. A worker that
- * calls it has to be flushed when the module is unloaded.
+ * The call also drops the reference to &dma_buf_release_notifier.owner. A callback may make
+ * it: the module is pinned until the callback has returned. A worker that makes it has to
+ * be flushed when the module is unloaded.
  *
- * A user that never calls it keeps the memory from the exporter and the modules of both
- * loaded: for memory that must not be used again. It may free @notifier all the same.
+ * If memory must not be used again, its user never makes the call. Then the exporter never
+ * frees the memory and both modules stay loaded. The user may still free @notifier.
  *
  * Context: Any context but interrupts, does not sleep. The caller may hold
  *	&dma_buf.resv unless it is part of the buffer.
@@ -212,9 +212,9 @@ void dma_buf_resume_release(struct dma_buf_release_notifier *notifier)
 EXPORT_SYMBOL_NS_GPL(dma_buf_resume_release, "DMA_BUF");
 
 /*
- * Called by the release of the buffer's file, with NULL if dma_buf_export() failed. Holds
- * the stand-in itself until the callbacks have returned: even if all users have resumed
- * by then, the exporter's release must not find a &dma_buf.file that was freed.
+ * Called by the release of the buffer's file, with NULL if dma_buf_export() failed. Holds a
+ * reference to the stand-in until the callbacks have returned: even if all users have
+ * resumed by then, the exporter's release must not find a freed &dma_buf.file.
  */
 void dma_buf_notify_release(struct dma_buf *dmabuf)
 {

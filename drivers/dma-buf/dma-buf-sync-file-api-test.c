@@ -2,14 +2,14 @@
 /*
  * KUnit tests of the sync_file ioctls of a dma-buf, through the ioctls alone.
  *
- * The buffer is a real one, of an exporter that has no memory. Fences get into its
- * reservation object the way drivers put them there, or by an import; what is in
- * it is judged by exports and by what drivers ask. So the tests hold for every
- * kernel that has the ioctls, whatever is behind them.
+ * The buffer is a real one, of an exporter that has no memory. The tests add fences
+ * to its reservation object as drivers do, or by an import, and look at its fences
+ * by exports and as drivers do. So the tests are valid for every kernel that has
+ * the ioctls, however it implements them.
  *
- * What user space cannot do, and the kselftests therefore do not test, is the
- * point: fences of the kernel itself and fences that are nobody's work, fences
- * that signal in any order, and references that have to be back at the end.
+ * The tests cover what user space cannot do, and what the kselftests therefore do
+ * not test: fences of the kernel itself, fences that are not the end of any work,
+ * fences that signal in any order, and references that must be dropped at the end.
  */
 
 #include <kunit/test.h>
@@ -35,10 +35,10 @@
 #include "kunit-user.h"
 
 #define MAX_FENCES 32
-#define MAX_RELEASE_SECONDS 20	/* until the last reference is gone */
+#define MAX_RELEASE_SECONDS 20	/* until the last reference is dropped */
 
 struct api_test {
-	struct dma_buf *dmabuf;	/* NULL when there is none to put */
+	struct dma_buf *dmabuf;	/* NULL while there is no buffer */
 	unsigned long user;	/* a page */
 	struct {
 		struct dma_fence *fence;
@@ -103,7 +103,7 @@ static void drop_buffer(struct api_test *t)
 	t->dmabuf = NULL;
 }
 
-/* Another one after drop_buffer(). */
+/* Makes another buffer after drop_buffer(). */
 static void replace_buffer(struct kunit *test)
 {
 	struct api_test *t = test->priv;
@@ -113,7 +113,7 @@ static void replace_buffer(struct kunit *test)
 	t->dmabuf = dmabuf;
 }
 
-/* Signals all fences; nothing may hold one when the buffer is gone. */
+/* Signals all fences; after the buffer is freed nothing may hold one of them. */
 static void drop_all(struct kunit *test)
 {
 	struct api_test *t = test->priv;
@@ -178,7 +178,7 @@ static void driver_adds(struct kunit *test, struct dma_fence *fence,
 	dma_resv_unlock(t->dmabuf->resv);
 }
 
-/* What a driver asks: is there nothing to wait for? */
+/* Whether a driver finds nothing to wait for. */
 static bool idle(struct kunit *test, enum dma_resv_usage usage)
 {
 	struct api_test *t = test->priv;
@@ -189,7 +189,7 @@ static bool idle(struct kunit *test, enum dma_resv_usage usage)
 	return signaled;
 }
 
-/* How many fences a driver finds. */
+/* The number of fences that a driver finds. */
 static unsigned int fences_in(struct kunit *test)
 {
 	struct api_test *t = test->priv;
@@ -229,7 +229,7 @@ static int call_import(struct kunit *test, u32 flags, s32 fd)
 	return call(test, t->dmabuf->file, DMA_BUF_IOCTL_IMPORT_SYNC_FILE, &arg);
 }
 
-/* The fence of an export, for the caller to put. */
+/* Returns the fence of an export with a reference for the caller. */
 static struct dma_fence *snapshot(struct kunit *test, u32 flags)
 {
 	struct dma_fence *fence;
@@ -280,7 +280,7 @@ static bool is_container(struct dma_fence *fence)
 	return dma_fence_is_array(fence) || to_dma_fence_chain(fence);
 }
 
-/* How many pending fences an export hands out, always without containers in it. */
+/* Returns the number of pending fences in an export, and checks that it is flat. */
 static unsigned int count_exported(struct kunit *test, u32 flags)
 {
 	struct dma_fence *fence = snapshot(test, flags);
@@ -301,7 +301,7 @@ static unsigned int count_exported(struct kunit *test, u32 flags)
 	return count;
 }
 
-/* How many fences an access has to wait for, as the test knows. */
+/* The number of fences that an access has to wait for, as the test knows. */
 static unsigned int count_pending(struct kunit *test, enum dma_resv_usage usage)
 {
 	struct api_test *t = test->priv;
@@ -312,7 +312,7 @@ static unsigned int count_pending(struct kunit *test, enum dma_resv_usage usage)
 	return count;
 }
 
-/* Drivers and exports see what is pending, no less and no more. */
+/* Drivers and exports see exactly the fences that are pending. */
 static void check(struct kunit *test)
 {
 	unsigned int writers = count_pending(test, DMA_RESV_USAGE_WRITE);
@@ -326,7 +326,7 @@ static void check(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, count_exported(test, DMA_BUF_SYNC_RW), all);
 }
 
-/* Signals everything, from some place on, and checks after each. */
+/* Signals all fences, starting with number @from, and checks after each. */
 static void signal_all(struct kunit *test, unsigned int from)
 {
 	struct api_test *t = test->priv;
@@ -348,7 +348,7 @@ static void idle_is_the_stub(struct kunit *test)
 		fence = snapshot(test, flags);
 		KUNIT_EXPECT_PTR_EQ(test, fence, stub);
 		KUNIT_EXPECT_TRUE(test, dma_fence_is_signaled(fence));
-		/* That is how Mesa finds out whether there is an import. */
+		/* This is how Mesa finds out whether the import ioctl exists. */
 		import(test, fence, flags);
 		dma_fence_put(fence);
 		check(test);
@@ -394,7 +394,7 @@ static void several_are_a_flat_array(struct kunit *test)
 	driver_adds(test, new_fence(test, DMA_RESV_USAGE_READ), DMA_RESV_USAGE_READ);
 	import_new(test, DMA_BUF_SYNC_READ);
 	import_new(test, DMA_BUF_SYNC_WRITE);
-	/* What one export returns is imported as what it is made of. */
+	/* An import of an exported array adds the fences in the array. */
 	fence = snapshot(test, DMA_BUF_SYNC_RW);
 	import(test, fence, DMA_BUF_SYNC_READ);
 	dma_fence_put(fence);
@@ -447,7 +447,7 @@ static void snapshot_outlives_the_buffer(struct kunit *test)
 	replace_buffer(test);
 }
 
-/* Reader or writer, imported or a driver's: who has to wait for it, in any order. */
+/* Imported or a driver's, reader or writer: the right accesses wait for each fence. */
 static void everybody_waits_for_whom_they_must(struct kunit *test)
 {
 	unsigned int mix, from, i;
@@ -482,14 +482,14 @@ static void rw_means_write(struct kunit *test)
 	fence = snapshot(test, DMA_BUF_SYNC_READ);
 	KUNIT_EXPECT_PTR_EQ(test, fence, write);
 	dma_fence_put(fence);
-	/* A reader, for which a reader does not wait, and RW is no reader. */
+	/* A reader does not wait for another reader, and RW does not count as a reader. */
 	import_new(test, DMA_BUF_SYNC_READ);
 	KUNIT_EXPECT_EQ(test, count_exported(test, DMA_BUF_SYNC_READ), 1U);
 	KUNIT_EXPECT_EQ(test, count_exported(test, DMA_BUF_SYNC_RW), 2U);
 	signal_all(test, 0);
 }
 
-/* The fence that stands for the clearing of the memory, for example. */
+/* For example the fence that signals when the memory has been cleared. */
 static void import_keeps_kernel_fence(struct kunit *test)
 {
 	u32 flags;
@@ -513,7 +513,7 @@ static void import_keeps_kernel_fence(struct kunit *test)
 	}
 }
 
-/* Whoever gets hold of a fence of the kernel's timeline may import that too. */
+/* User space that has a fence of the kernel's timeline may import that, too. */
 static void import_of_kernel_timeline_keeps_kernel_fence(struct kunit *test)
 {
 	u32 flags;
@@ -527,7 +527,7 @@ static void import_of_kernel_timeline_keeps_kernel_fence(struct kunit *test)
 
 		driver_adds(test, kernel, DMA_RESV_USAGE_KERNEL);
 		import(test, kernel, flags);
-		/* Of one timeline an earlier fence is no later than a later one. */
+		/* On one timeline an earlier fence does not replace a later one. */
 		for (i = 0; i < 4; i++) {
 			fence = fence_of(test, context, 1 + i, usage_of(flags));
 			dma_fence_signal(fence);
@@ -542,7 +542,7 @@ static void import_of_kernel_timeline_keeps_kernel_fence(struct kunit *test)
 	}
 }
 
-/* Kernel fences are waited for even by those who ignore implicit fences. */
+/* Even users that ignore implicit fences wait for kernel fences. */
 static void import_makes_no_kernel_fence(struct kunit *test)
 {
 	import_new(test, DMA_BUF_SYNC_READ);
@@ -552,7 +552,7 @@ static void import_makes_no_kernel_fence(struct kunit *test)
 	check(test);
 }
 
-/* An eviction fence signals when the memory is wanted: to wait for it takes it away. */
+/* An eviction fence signals when the memory is evicted; waiting for it evicts. */
 static void bookkeeping_is_not_exported(struct kunit *test)
 {
 	struct dma_fence *reader, *writer, *fence;
@@ -568,7 +568,7 @@ static void bookkeeping_is_not_exported(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, fence, writer);
 	dma_fence_put(fence);
 
-	/* The import has not thrown it out either. */
+	/* The import has not removed it either. */
 	dma_fence_signal(writer);
 	dma_fence_signal(reader);
 	KUNIT_EXPECT_FALSE(test, idle(test, DMA_RESV_USAGE_BOOKKEEP));
@@ -594,7 +594,7 @@ static void older_keeps_newer(struct kunit *test)
 	}
 }
 
-/* As a writer first and later as a reader: readers go on waiting for the former. */
+/* Imported as a writer, then as a reader: readers still wait for the writer. */
 static void reader_keeps_writer_of_its_timeline(struct kunit *test)
 {
 	u64 context = dma_fence_context_alloc(1);
@@ -611,7 +611,7 @@ static void reader_keeps_writer_of_its_timeline(struct kunit *test)
 	check(test);
 }
 
-/* A sync_file of two, by the ioctl; both are closed. */
+/* Merges two sync_files by the ioctl, and closes both. */
 static int merge(struct kunit *test, int fd1, int fd2)
 {
 	struct sync_merge_data arg = { .name = "api-test", .fd2 = fd2 };
@@ -690,7 +690,7 @@ static void import_of_signaled_changes_nothing(struct kunit *test)
 	KUNIT_EXPECT_LE(test, fences_in(test), 3U);
 }
 
-/* What a client does that imports what it has exported, frame by frame. */
+/* A client may import what it has exported, frame by frame. */
 static void again_and_again_does_not_grow(struct kunit *test)
 {
 	struct dma_fence *fence;
@@ -708,7 +708,7 @@ static void again_and_again_does_not_grow(struct kunit *test)
 			import(test, fence, DMA_BUF_SYNC_READ);
 			dma_fence_put(fence);
 		}
-		/* It has seen each fence in each role by now. */
+		/* By now each fence has been imported in each role. */
 		if (i == 5) {
 			in = fences_in(test);
 			out = count_exported(test, DMA_BUF_SYNC_RW);
@@ -728,7 +728,7 @@ static void timeline_does_not_grow(struct kunit *test)
 		struct dma_fence *fence = mock_fence(test, context, i);
 
 		import(test, fence, i & 1 ? DMA_BUF_SYNC_READ : DMA_BUF_SYNC_RW);
-		/* The first stays pending, so that none of these is the last to. */
+		/* The first fence stays pending, so the buffer is never idle. */
 		KUNIT_EXPECT_LE(test, fences_in(test), 4U);
 		dma_fence_signal(fence);
 		dma_fence_put(fence);
@@ -763,7 +763,7 @@ static void errnos(struct kunit *test)
 		ret = file->f_op->unlocked_ioctl(file, DMA_BUF_IOCTL_IMPORT_SYNC_FILE, 0);
 		KUNIT_EXPECT_EQ(test, ret, -EFAULT);
 
-		/* No file, none of this number ever, and a file that is no sync_file. */
+		/* Invalid: no file, a number that is never in use, a file that is no sync_file. */
 		KUNIT_EXPECT_EQ(test, call_import(test, DMA_BUF_SYNC_RW, -1), -EINVAL);
 		KUNIT_EXPECT_EQ(test, call_import(test, DMA_BUF_SYNC_RW, INT_MAX), -EINVAL);
 		KUNIT_EXPECT_EQ(test, call_import(test, DMA_BUF_SYNC_RW, other), -EINVAL);
@@ -771,8 +771,8 @@ static void errnos(struct kunit *test)
 	close_fd(other);
 
 	/*
-	 * None of it has changed the buffer or taken a file descriptor each time. Other
-	 * kernel threads share the table of files, so a few numbers mean nothing.
+	 * No call has changed the buffer, and the calls have not used up file descriptors.
+	 * Other kernel threads share the file table, so a few numbers more mean nothing.
 	 */
 	KUNIT_EXPECT_EQ(test, fences_in(test), 0U);
 	KUNIT_EXPECT_EQ(test, call_export(test, DMA_BUF_SYNC_RW, &exported), 0);

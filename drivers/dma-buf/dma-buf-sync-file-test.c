@@ -2,11 +2,12 @@
 /*
  * KUnit tests for what the sync_file ioctls do to a reservation object.
  *
- * A test knows which fences are pending and what each kind of waiter has to wait
- * for, signals them one by one, and after each compares every way to look at
- * the object with that. Waiters that behave as drivers of 5.10 do stand for these,
- * which do not run without their hardware. The file descriptors around it all are
- * tested from user space, in tools/testing/selftests/drivers/dma-buf.
+ * Each test knows which fences are pending and which of them each kind of access
+ * has to wait for. It signals the fences one by one, and after each compares all
+ * ways to look at the object with what it knows. Drivers of 5.10 do not run without
+ * their hardware, so waiters that behave as they do stand in for them. File
+ * descriptors are tested from user space, in
+ * tools/testing/selftests/drivers/dma-buf.
  */
 
 #include <kunit/test.h>
@@ -27,7 +28,7 @@
 #include "dma-fence-mock.h"
 
 #define MAX_FENCES 80
-/* A list that grows does so from the start; one test goes the whole way. */
+/* Growth of a list shows early; only one test uses ten times this number. */
 #define MANY 1000
 
 struct import_test {
@@ -50,7 +51,7 @@ static int import_test_init(struct kunit *test)
 	return 0;
 }
 
-/* Ready for another round. */
+/* Prepares for another round. */
 static void reset(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -72,7 +73,7 @@ static void import_test_exit(struct kunit *test)
 	dma_resv_fini(&t->resv);
 }
 
-/* A fence that writers, or with @write everybody, will have to wait for. */
+/* A fence that writes, and with @write also reads, will have to wait for. */
 static struct dma_fence *fence_of(struct kunit *test, u64 context, u64 seqno,
 				  bool write)
 {
@@ -115,7 +116,7 @@ static void import(struct kunit *test, struct dma_fence *fence, bool write)
 	KUNIT_EXPECT_EQ(test, dma_resv_import(&t->resv, fence, write), 0);
 }
 
-/* What amdgpu makes of the fences of a buffer, and a merge of two sync_files. */
+/* As amdgpu makes of the fences of a buffer, and as a merge of two sync_files makes. */
 static struct dma_fence *array_of_two(struct kunit *test, struct dma_fence *a,
 				      struct dma_fence *b)
 {
@@ -153,7 +154,7 @@ static unsigned int shared_count(struct kunit *test)
 	return count;
 }
 
-/* Where the fence is in the list of shared ones, or -1. */
+/* The slot of the fence in the list of shared ones, or -1. */
 static int shared_slot(struct kunit *test, struct dma_fence *fence)
 {
 	struct import_test *t = test->priv;
@@ -196,7 +197,7 @@ static bool flat(struct dma_fence *fence)
 	return !to_dma_fence_chain(fence);
 }
 
-/* How many fences a writer would have to wait for. */
+/* The number of fences that a writer would have to wait for. */
 static unsigned int pending_count(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -208,7 +209,7 @@ static unsigned int pending_count(struct kunit *test)
 	return count;
 }
 
-/* Does a snapshot make its owner wait? It is flat in any case. */
+/* Whether a snapshot is pending. Checks that it is flat in any case. */
 static bool snapshot_busy(struct kunit *test, bool write)
 {
 	struct import_test *t = test->priv;
@@ -247,7 +248,7 @@ static void check(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, writers, snapshot_busy(test, true));
 }
 
-/* Signals everything, from some place on, and checks after each. */
+/* Signals all fences, starting with number @from, and checks after each. */
 static void signal_all(struct kunit *test, unsigned int from)
 {
 	struct import_test *t = test->priv;
@@ -260,7 +261,7 @@ static void signal_all(struct kunit *test, unsigned int from)
 	}
 }
 
-/* Every mix of an exclusive fence and a number of shared ones, from each end. */
+/* Each state of the exclusive fence with each number of shared ones. */
 static void import_into_every_mix(struct kunit *test, bool write)
 {
 	enum { NONE, SIGNALED, PENDING, STATES };
@@ -282,7 +283,7 @@ static void import_into_every_mix(struct kunit *test, bool write)
 					driver_adds_shared(test, new_fence(test, false));
 				import(test, new_fence(test, write), write);
 
-				/* What drivers put there is still there. */
+				/* The fences of drivers are still there. */
 				if (state == PENDING)
 					KUNIT_EXPECT_TRUE(test, in_excl(test, t->f[0].fence));
 				for (i = 0; i < numbers[n]; i++) {
@@ -292,7 +293,7 @@ static void import_into_every_mix(struct kunit *test, bool write)
 				}
 				KUNIT_EXPECT_EQ(test, shared_count(test), count);
 
-				/* First, middle or last fence first. */
+				/* Signal the first, the middle or the last fence first. */
 				signal_all(test, from * (t->count - 1) / 2);
 				reset(test);
 			}
@@ -433,7 +434,7 @@ static void later_import_keeps_drivers_fence(struct kunit *test)
 		import(test, later, write);
 		import(test, fence_of(test, context, 3, write), write);
 		import(test, fence_of(test, context, 7, write), write);
-		/* (C, 6) gave way to (C, 7) and says nothing about (C, 5). */
+		/* (C, 7) replaced (C, 6), which says nothing about (C, 5). */
 		dma_fence_signal(later);
 		check(test);
 		if (write)
@@ -445,7 +446,7 @@ static void later_import_keeps_drivers_fence(struct kunit *test)
 	}
 }
 
-/* amdgpu puts all fences that there are into one array when a device attaches. */
+/* amdgpu puts all fences of a buffer into one array when a device attaches. */
 static void drivers_container_is_kept(struct kunit *test)
 {
 	u64 context = dma_fence_context_alloc(1);
@@ -463,7 +464,7 @@ static void drivers_container_is_kept(struct kunit *test)
 	signal_all(test, 2);
 }
 
-/* Of what was imported only the latest of a context is kept. */
+/* Only the latest imported fence of each context is kept. */
 static void later_import_replaces_import(struct kunit *test)
 {
 	unsigned int write;
@@ -502,7 +503,7 @@ static void fences_of_context_0_all_stay(struct kunit *test)
 	}
 }
 
-/* What a driver adds is the driver's, whatever an import had put into the slot. */
+/* A fence that a driver adds is the driver's, even in the slot of an imported one. */
 static void drivers_fence_of_imported_context(struct kunit *test)
 {
 	u64 context = dma_fence_context_alloc(1);
@@ -518,7 +519,7 @@ static void drivers_fence_of_imported_context(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, shared_slot(test, drivers), 0);
 	KUNIT_EXPECT_EQ(test, shared_slot(test, later), 1);
 
-	/* One between the two: its driver's is displaced, the import is no obstacle. */
+	/* A driver's fence between the two displaces the driver's, despite the import. */
 	earlier = fence_of(test, context, 8, false);
 	driver_adds_shared(test, earlier);
 	KUNIT_EXPECT_EQ(test, shared_slot(test, earlier), 0);
@@ -527,7 +528,7 @@ static void drivers_fence_of_imported_context(struct kunit *test)
 	signal_all(test, 1);
 }
 
-/* What the next import may replace is known by slot, and slots move in a new list. */
+/* Imported fences are known by slot, and the slots change in a new list. */
 static void rebuilt_list_knows_whose_fences_it_has(struct kunit *test)
 {
 	u64 first = dma_fence_context_alloc(2), second = first + 1;
@@ -535,7 +536,7 @@ static void rebuilt_list_knows_whose_fences_it_has(struct kunit *test)
 	struct dma_fence *signaled, *imported, *drivers;
 	struct dma_resv_list *list;
 
-	/* The first goes when the list grows, so that the others move. */
+	/* Growing the list drops the first fence, so that the others move. */
 	signaled = new_fence(test, false);
 	import(test, signaled, false);
 	drivers = fence_of(test, first, 5, false);
@@ -544,7 +545,7 @@ static void rebuilt_list_knows_whose_fences_it_has(struct kunit *test)
 	import(test, imported, false);
 	list = rcu_access_pointer(t->resv.fence);
 	while (rcu_access_pointer(t->resv.fence) == list) {
-		/* Signaled in between: an add would take the slot. */
+		/* Signal it only now: otherwise an added fence would take its slot. */
 		if (shared_count(test) == list->shared_max)
 			dma_fence_signal(signaled);
 		driver_adds_shared(test, new_fence(test, false));
@@ -559,7 +560,7 @@ static void rebuilt_list_knows_whose_fences_it_has(struct kunit *test)
 	check(test);
 }
 
-/* TTM, too: the copy knows nothing of imports, so all fences are a driver's. */
+/* As TTM copies: the copy knows nothing of imports, so all fences are a driver's. */
 static void copy_has_drivers_fences_only(struct kunit *test)
 {
 	u64 context = dma_fence_context_alloc(1);
@@ -589,7 +590,7 @@ static int keep_importing_more(void *data)
 	unsigned int i = 0;
 
 	while (!kthread_should_stop()) {
-		/* New timelines, until the list grows, and later fences of one. */
+		/* Fences of new timelines, so that the list grows, and later fences of one. */
 		dma_resv_import(&t->resv, t->f[1 + i % (t->count - 1)].fence, i & 1);
 		i++;
 		cond_resched();
@@ -597,7 +598,7 @@ static int keep_importing_more(void *data)
 	return 0;
 }
 
-/* TTM copies the fences of a buffer that is freed, without lock and sequence count. */
+/* TTM copies the fences of a freed buffer without the lock and the sequence count. */
 static void copies_have_the_drivers_fence(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -633,7 +634,7 @@ static void copies_have_the_drivers_fence(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, idle, 0U);
 }
 
-/* Why copies miss nothing: slots stay where they are, whatever is imported. */
+/* Copies miss no fence because no import moves a pending fence. */
 static void nothing_that_is_pending_moves(struct kunit *test)
 {
 	struct dma_fence *drivers[4], *excl;
@@ -666,8 +667,8 @@ static void nothing_that_is_pending_moves(struct kunit *test)
 }
 
 /*
- * msm waits under a lock that it needs to signal its own fences, and tells these
- * by their context.
+ * msm waits under a lock that it needs to signal its own fences, and recognises
+ * these by their context.
  */
 static bool waits_under_its_lock(struct kunit *test, u64 context)
 {
@@ -697,14 +698,14 @@ static void waiter_finds_its_own_fences(struct kunit *test)
 
 	driver_adds_excl(test, fence_of(test, context, 1, true));
 	driver_adds_shared(test, fence_of(test, context, 2, false));
-	/* The compositor's part of a frame: what the client's work signals. */
+	/* The compositor imports the fences of the client's work, frame by frame. */
 	for (i = 3; i < 10; i++) {
 		import(test, fence_of(test, context, i, i & 1), i & 1);
 		KUNIT_EXPECT_FALSE(test, waits_under_its_lock(test, context));
 	}
 }
 
-/* nouveau before NV84 and qxl: somebody has to call .wait. */
+/* On nouveau before NV84 and on qxl a fence signals only if .wait is called. */
 static long signal_by_wait(struct dma_fence *fence, bool intr, long timeout)
 {
 	dma_fence_signal(fence);
@@ -746,7 +747,7 @@ static void fence_with_wait_stays_bare(struct kunit *test)
 	}
 }
 
-/* The same context twice: once as writer, later as reader. */
+/* The same context twice: first as a writer, later as a reader. */
 static void reader_does_not_delay_readers(struct kunit *test)
 {
 	u64 context = dma_fence_context_alloc(1);
@@ -759,7 +760,7 @@ static void reader_does_not_delay_readers(struct kunit *test)
 	signal_all(test, 0);
 }
 
-/* What amdgpu does when another device attaches: an array around ours. */
+/* When another device attaches, amdgpu makes an array around ours. */
 static void drivers_may_wrap_what_an_import_made(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -778,7 +779,7 @@ static void drivers_may_wrap_what_an_import_made(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, !!array);
 	dma_fence_enable_sw_signaling(&array->base);
 
-	/* The next import takes it apart, so that this does not go deeper. */
+	/* The next import takes it apart, so arrays do not nest deeper. */
 	driver_adds_excl(test, &array->base);
 	import(test, new_fence(test, true), true);
 	check(test);
@@ -799,7 +800,7 @@ static void snapshot_leaves_bookkeeping_fences_out(struct kunit *test)
 	__set_bit(DMA_FENCE_FLAG_BOOKKEEPING_BIT, &eviction->flags);
 	driver_adds_shared(test, eviction);
 	KUNIT_EXPECT_FALSE(test, snapshot_busy(test, true));
-	/* It goes on to be what drivers wait for where they did. */
+	/* Drivers still wait for it, as before. */
 	KUNIT_EXPECT_FALSE(test, dma_resv_test_signaled_rcu(&t->resv, true));
 
 	import(test, new_fence(test, true), true);
@@ -830,7 +831,7 @@ static void shared_writers_are_exported_to_readers(struct kunit *test)
 	}
 }
 
-/* What an import stored is handed out as it is: nothing piles up. */
+/* An array that an import made is exported as it is, so arrays do not nest. */
 static void snapshot_of_imported_array_is_the_array(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -847,7 +848,7 @@ static void snapshot_of_imported_array_is_the_array(struct kunit *test)
 	dma_fence_put(b);
 }
 
-/* amdgpu's array has its eviction fence in it, too. */
+/* The array of amdgpu also contains the eviction fence. */
 static void bookkeeping_in_drivers_container(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -860,7 +861,7 @@ static void bookkeeping_in_drivers_container(struct kunit *test)
 	import(test, new_fence(test, true), true);
 	KUNIT_EXPECT_TRUE(test, in_excl(test, eviction));
 
-	/* Of these three, two are for clients. */
+	/* A client gets two of these three fences. */
 	snapshot = dma_resv_snapshot(&t->resv, false);
 	dma_fence_signal(t->f[1].fence);
 	KUNIT_EXPECT_FALSE(test, dma_fence_is_signaled(snapshot));
@@ -869,7 +870,7 @@ static void bookkeeping_in_drivers_container(struct kunit *test)
 	dma_fence_put(snapshot);
 }
 
-/* i915 finds out that a request is done when somebody asks. */
+/* i915 finds out that a request is done only when asked. */
 static bool done_when_asked(struct dma_fence *fence)
 {
 	return true;
@@ -891,19 +892,19 @@ static void imports_of_polled_fences_do_not_grow(struct kunit *test)
 	for (i = 0; i < MANY; i++) {
 		struct dma_fence *fence = mock_fence(test, dma_fence_context_alloc(1), 1);
 
-		/* Done only after the import. */
+		/* It is done only after the import. */
 		import(test, fence, false);
 		fence->ops = &polled_ops;
 		dma_fence_put(fence);
 		lists += rcu_access_pointer(t->resv.fence) != list;
 		list = rcu_access_pointer(t->resv.fence);
 	}
-	/* A list that grows is another one. */
+	/* Each growth allocates another list. */
 	KUNIT_EXPECT_LE(test, lists, 4U);
 	check(test);
 }
 
-/* The same fence again leaves the array alone, so none is left behind. */
+/* Importing the same fence again does not replace the array. */
 static void reimport_keeps_the_array(struct kunit *test)
 {
 	struct dma_fence *writer = new_fence(test, true);
@@ -918,7 +919,7 @@ static void reimport_keeps_the_array(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, array, (void *)rcu_access_pointer(t->resv.fence_excl));
 }
 
-/* What amdgpu does when a handle is closed: the exclusive fence, shared as well. */
+/* When a handle is closed, amdgpu adds the exclusive fence as a shared one. */
 static void copies_of_arrays_do_not_grow(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -991,12 +992,12 @@ static void reimport_does_not_grow(struct kunit *test)
 	for (i = 0; i < 10 * MANY; i++)
 		import(test, fence, true);
 	KUNIT_EXPECT_EQ(test, shared_count(test), 1U);
-	/* Ours, the drivers' writer and their reader. */
+	/* Our fence, the driver's writer and its reader. */
 	KUNIT_EXPECT_EQ(test, 3U, pending_count(test));
 	signal_all(test, 0);
 }
 
-/* Signals what nobody else has a pointer to any more. */
+/* Signals fences to which the test has no pointer any more. */
 static void signal_snapshot(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -1009,7 +1010,7 @@ static void signal_snapshot(struct kunit *test)
 	dma_fence_put(snapshot);
 }
 
-/* A timeline that goes on without ever waiting for what it imported. */
+/* A timeline that advances without waiting for the fences that it imported. */
 static void imports_of_one_context_do_not_grow(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -1025,13 +1026,13 @@ static void imports_of_one_context_do_not_grow(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, shared_count(test), 1U);
 	KUNIT_EXPECT_FALSE(test, dma_resv_test_signaled_rcu(&t->resv, false));
-	/* The driver's, the last writer and the last reader. */
+	/* The driver's fence, the last writer and the last reader. */
 	KUNIT_EXPECT_EQ(test, 3U, pending_count(test));
 	signal_snapshot(test);
 	check(test);
 }
 
-/* Fences that come and signal: what has signaled makes room. */
+/* Fences that signal after their import: their slots are used again. */
 static void imports_of_signaling_fences_do_not_grow(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -1051,7 +1052,7 @@ static void imports_of_signaling_fences_do_not_grow(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, dma_resv_test_signaled_rcu(&t->resv, false));
 }
 
-/* Mesa's loop: take what is there, give it back. */
+/* Mesa's loop: export all fences, import them again. */
 static void import_of_own_snapshot_does_not_grow(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -1082,7 +1083,7 @@ static int keep_importing(void *data)
 	return 0;
 }
 
-/* A pending exclusive fence is seen at any time, also by those who hold no lock. */
+/* A pending exclusive fence is visible at any time, also without the lock. */
 static void no_moment_without_the_exclusive_fence(struct kunit *test)
 {
 	struct import_test *t = test->priv;
@@ -1108,7 +1109,7 @@ static void no_moment_without_the_exclusive_fence(struct kunit *test)
 }
 
 #ifdef CONFIG_FAILSLAB
-/* What the reservation object holds, by address. */
+/* The addresses of the fences in the reservation object. */
 static unsigned int contents(struct import_test *t, struct dma_fence **fences)
 {
 	struct dma_resv_list *list;
@@ -1123,7 +1124,7 @@ static unsigned int contents(struct import_test *t, struct dma_fence **fences)
 	return 1 + i;
 }
 
-/* Whether an import failed when its nth allocation was made to. */
+/* Lets the nth allocation of an import fail; returns what the import returned. */
 static int import_with_nth_failing(struct kunit *test, unsigned int nth,
 				   unsigned int kind, bool *failed)
 {
@@ -1147,7 +1148,7 @@ static int import_with_nth_failing(struct kunit *test, unsigned int nth,
 
 	current->fail_nth = nth;
 	ret = dma_resv_import(&t->resv, fence, write);
-	/* Not used up: there are not that many allocations. */
+	/* If the count is not used up, there are fewer allocations. */
 	*failed = !current->fail_nth;
 	current->fail_nth = 0;
 	dma_fence_put(fence);
@@ -1174,7 +1175,7 @@ static bool allocations_fail(struct kunit *test, unsigned int failed)
 	return failed || IS_MODULE(CONFIG_DMABUF_SYNC_FILE_KUNIT_TEST);
 }
 
-/* The 1st, 2nd, 3rd ... allocation fails until there is none left to fail. */
+/* The 1st, 2nd, 3rd ... allocation fails, until there is no further one. */
 static void failed_import_changes_nothing(struct kunit *test)
 {
 	unsigned int kind, nth, enomem[8] = {}, all = 0;
@@ -1188,7 +1189,7 @@ static void failed_import_changes_nothing(struct kunit *test)
 	}
 	if (!allocations_fail(test, all))
 		return;
-	/* A reader needs room in the list, if at all; a writer beside another an array. */
+	/* A READ import may need a longer list, a WRITE import beside a writer an array. */
 	for (kind = 1; kind < 8; kind++)
 		if (kind & 3)
 			KUNIT_EXPECT_GE(test, enomem[kind], 2U);
@@ -1204,7 +1205,7 @@ static void failed_snapshot_is_enomem(struct kunit *test)
 	driver_adds_excl(test, fence);
 	dma_fence_put(fence);
 	driver_adds_shared(test, new_fence(test, false));
-	/* Two writers, so that a read has something to put together, too. */
+	/* Two writers, so that a read has to build an array, too. */
 	for (write = 0; write < 2; write++) {
 		for (nth = 1; nth < 100; nth++) {
 			current->fail_nth = nth;
@@ -1220,7 +1221,7 @@ static void failed_snapshot_is_enomem(struct kunit *test)
 			}
 		}
 	}
-	/* The set of a read and the array of a write; the list is tried twice. */
+	/* The set of a read, the array of a write; the allocation of the list is retried. */
 	if (allocations_fail(test, failed))
 		KUNIT_EXPECT_GE(test, failed, 2U);
 	signal_all(test, 0);

@@ -3,7 +3,7 @@
  * DMA_BUF_IOCTL_EXPORT_SYNC_FILE and DMA_BUF_IOCTL_IMPORT_SYNC_FILE, for a
  * reservation object that has one exclusive fence and a list of shared ones.
  *
- * The one rule: an import takes away only what an import brought. See "What an
+ * The one rule: an import removes only fences that an import added. Read "What an
  * import keeps" below before you change anything here.
  */
 
@@ -31,13 +31,13 @@
  * reservation object of the buffer: the last writer in the exclusive slot,
  * readers in the list of shared fences. Explicit APIs pass fences around
  * themselves, as &sync_file. Two ioctls on the file descriptor of a dma-buf
- * carry fences from the one world to the other, see
+ * pass fences from one kind of synchronisation to the other, see
  * &struct dma_buf_export_sync_file and &struct dma_buf_import_sync_file.
  *
  * An export is a snapshot: it holds the fences that were pending when it was
- * taken, out of their containers; some that had just signaled may be among them.
- * Fences that come later do not enter it, nor do fences that no work ends with
- * (%DMA_FENCE_FLAG_BOOKKEEPING_BIT).
+ * taken, without their containers; some that had just signaled may be among them.
+ * Fences that are added later do not enter it, nor do fences that are not the end
+ * of any work (%DMA_FENCE_FLAG_BOOKKEEPING_BIT).
  *
  * An import takes the pending fences of the sync_file out of their containers,
  * too, and adds them to the reservation object:
@@ -45,56 +45,58 @@
  * ====== =============================== =======================================
  * access exclusive slot                  shared list
  * ====== =============================== =======================================
- * READ   unchanged                       each fence bare, in one slot
+ * READ   unchanged                       each fence in a slot, no containers
  * WRITE  the only pending fence, or an   unchanged
  *        array: first the driver's, then
  *        those of imports
  * ====== =============================== =======================================
  *
  * The reservation object remembers which of its fences were imported
- * (&dma_resv_list.imported, &dma_resv.excl_imported). One that was gives way to a
- * later one of its context; what drivers put there stays until it has signaled.
+ * (&dma_resv_list.imported, &dma_resv.excl_imported). A later imported fence
+ * replaces an imported fence of its context; a driver's fence stays until it has
+ * signaled.
  */
 
 /**
  * DOC: What an import keeps
  *
- * When a driver moves a buffer, or clears the memory that it is going to be in,
- * by means of the device, it puts the fence of that work into the exclusive slot
+ * When a driver lets the device move a buffer, or clear the memory that the buffer
+ * is going to be in, it puts the fence of that work into the exclusive slot
  * and returns. (TTM puts the fence of the move that made room for the buffer
  * into the list of shared fences; its own users look for it there.) Until this
  * fence signals, the memory holds what its last owner left there: pages of other
- * processes, page tables, keys. All that keeps a client from reading it is that
- * its work, and its CPU, wait for the fence. So the question to ask of every
- * change to this file is: could anybody who had to wait for such a fence before
- * an import not have to wait for it afterwards? It rests on these, each with the
- * case of the KUnit suite dma_buf_sync_file that fails where it does not hold:
+ * processes, page tables, keys. Nothing keeps a client from reading them except
+ * that its jobs and its CPU accesses wait for the fence. So for every change to
+ * this file ask: is there an access that had to wait for one of these fences
+ * before an import and does not have to wait for it afterwards? There is none if
+ * the following holds. Each step names the case of the KUnit suite dma_buf_sync_file
+ * that fails if the step does not hold:
  *
  * 1. A pending fence that a driver put into the exclusive slot is still in it,
- *    alone or in its array (import_write_into_every_mix), also if an imported one
- *    is of its context and later (later_import_keeps_drivers_fence) and if the
- *    driver had put it there in a container of its own
- *    (drivers_container_is_kept).
+ *    alone or in its array (import_write_into_every_mix), also if a later fence of
+ *    its context is imported (later_import_keeps_drivers_fence) and if the driver
+ *    had put it there in a container of its own (drivers_container_is_kept).
  * 2. A pending shared fence that a driver put there is still in its slot
  *    (import_read_into_every_mix, later_import_keeps_drivers_fence,
  *    nothing_that_is_pending_moves), also when the list is rebuilt to grow
  *    (rebuilt_list_knows_whose_fences_it_has). So readers that hold no lock and
- *    check no sequence count do not pass over it (copies_have_the_drivers_fence).
- * 3. An import to read leaves the exclusive slot alone and one to write the
- *    shared list (each_import_has_its_place). A waiter that skips the exclusive
- *    fence because there are shared ones is therefore wrong; the core, nouveau
- *    and msm had such places and were fixed, scripts/coccinelle has a rule.
- * 4. A driver that adds a shared fence after an import displaces what it would
- *    have displaced without: a signaled fence, or an earlier one of its context
- *    (drivers_fence_of_imported_context).
- * 5. What can fail comes before the first change
+ *    check no sequence count do not miss it (copies_have_the_drivers_fence).
+ * 3. An import to read does not change the exclusive slot, and an import to write
+ *    does not change the shared list (each_import_has_its_place). A waiter that
+ *    skips the exclusive fence because there are shared ones is therefore wrong.
+ *    The core, nouveau and msm did that and were fixed; scripts/coccinelle has a
+ *    rule that finds it.
+ * 4. A driver that adds a shared fence after an import replaces only what it would
+ *    have replaced without the import: a signaled fence, or an earlier one of its
+ *    context (drivers_fence_of_imported_context).
+ * 5. Everything that can fail comes before the first change
  *    (failed_import_changes_nothing).
  *
- * That is what the reservation object holds. What a driver makes of it is up to
- * the driver.
+ * These steps are about the contents of the reservation object. How a driver uses
+ * them is up to the driver.
  */
 
-/* An array of this file: leaves only, all of them for export. It may be shared. */
+/* Marks an array made here of exportable leaves only. An export may share it. */
 #define FLAT_BIT DMA_FENCE_FLAG_USER_BITS
 
 static bool is_bookkeeping(const struct dma_fence *fence)
@@ -102,7 +104,7 @@ static bool is_bookkeeping(const struct dma_fence *fence)
 	return test_bit(DMA_FENCE_FLAG_BOOKKEEPING_BIT, &fence->flags);
 }
 
-/* A client must not see fences that only make a driver give up the buffer. */
+/* Exports must not contain fences that only make a driver give up the buffer. */
 static void leaves_drop_bookkeeping(struct dma_fence_leaves *leaves)
 {
 	unsigned int i, count = 0;
@@ -129,13 +131,13 @@ static bool is_exportable(struct dma_fence *fence)
 /**
  * dma_resv_snapshot - all fences that an access has to wait for, as one fence
  * @resv: the reservation object, need not be locked
- * @write: the access is a write: it waits for readers and writers, otherwise it
- *	waits for writers
+ * @write: true for a write, which waits for readers and writers; false for a
+ *	read, which waits for writers
  *
  * Context: Process context, may sleep.
- * Return: the only pending fence, or an array of all of them without containers
- * in it, or a signaled fence if there are none, with a reference for the caller;
- * ERR_PTR(-ENOMEM) if memory ran out.
+ * Return: the only pending fence, or an array of all pending fences without
+ * containers in it, or a signaled fence if none is pending, with a reference for
+ * the caller; ERR_PTR(-ENOMEM) if memory ran out.
  */
 struct dma_fence *dma_resv_snapshot(struct dma_resv *resv, bool write)
 {
@@ -170,8 +172,8 @@ struct dma_fence *dma_resv_snapshot(struct dma_resv *resv, bool write)
 EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_resv_snapshot);
 
 /*
- * Whether @fence may take the place of @old, if both were imported. Fences of
- * context 0 are ordered with nothing.
+ * Whether @fence may replace @old, if both were imported. Nothing orders the
+ * fences of context 0.
  */
 static __always_inline bool replaces(struct dma_fence *fence,
 				     struct dma_fence *old)
@@ -181,8 +183,8 @@ static __always_inline bool replaces(struct dma_fence *fence,
 }
 
 /*
- * Which slot @fence goes to: its own, that of a fence that gives way to it, that of
- * a signaled one, or the next. Only the first @count slots are looked at.
+ * The slot for @fence: its own, that of a fence that it replaces, that of a
+ * signaled fence, or the next one. Only the first @count slots are checked.
  */
 static unsigned int import_slot(struct dma_resv *resv, struct dma_resv_list *list,
 				struct dma_fence *fence, unsigned int count)
@@ -202,8 +204,8 @@ static unsigned int import_slot(struct dma_resv *resv, struct dma_resv_list *lis
 }
 
 /*
- * Puts @fence into the list, which has room. Nothing that is pending moves, for
- * there are readers without the lock that check no sequence count.
+ * Puts @fence into the list, which has room. No pending fence moves, because some
+ * readers hold no lock and check no sequence count.
  */
 static void import_shared(struct dma_resv *resv, struct dma_resv_list *list,
 			  struct dma_fence *fence, unsigned int count)
@@ -231,8 +233,8 @@ static void import_shared(struct dma_resv *resv, struct dma_resv_list *list,
 }
 
 /*
- * Makes room for @fences. Drivers are asked which fences have signaled only before
- * the list has to grow.
+ * Makes room for @fences. Only if the list would have to grow, this asks drivers
+ * whether their fences have signaled.
  */
 static int import_reserve(struct dma_resv *resv, struct dma_fence **fences,
 			  unsigned int num)
@@ -284,7 +286,7 @@ static bool contains(struct dma_fence **fences, unsigned int num,
 	return false;
 }
 
-/* Whether one of @fences may take the place of @old, which was imported. */
+/* Whether one of @fences may replace @old, which was imported. */
 static bool has_successor(struct dma_fence *old, struct dma_fence **fences,
 			  unsigned int num)
 {
@@ -310,13 +312,13 @@ static void import_excl(struct dma_resv *resv, struct dma_fence *excl,
 }
 
 /*
- * An array that follows another one of ours contains what is pending of it, so it
- * is the later fence of the same context. Drivers may copy it into the list of
- * shared fences (amdgpu does), where it displaces the one before.
+ * An array that replaces an earlier one of ours contains the pending fences of
+ * that one, so it is a later fence of the same context. Drivers may copy it into
+ * the list of shared fences (amdgpu does), where it displaces the earlier array.
  *
  * Drivers that gather the fences of a buffer in an array of their own (amdgpu
- * does) take the lock of ours under the lock of theirs, so ours has a class of
- * its own. It contains no array, so this is as deep as it goes.
+ * does) take the lock of our array under the lock of theirs, so our lock has a
+ * class of its own. Our array contains no array, so the locks nest no deeper.
  */
 static struct dma_fence *import_array(struct dma_fence_leaves *leaves,
 				      struct dma_fence *before, bool exportable)
@@ -373,7 +375,7 @@ static int import_beside(struct dma_resv *resv, struct dma_fence **old,
 		cond_resched();
 	}
 	if (all.count == kept) {
-		/* Nothing new: the array, if it is one, may stay. */
+		/* Nothing new: the exclusive fence, an array or not, stays. */
 		dma_fence_leaves_fini(&all);
 		return 0;
 	}
@@ -400,7 +402,7 @@ static int import_write(struct dma_resv *resv, struct dma_fence **fences,
 	int ret;
 
 	if (!excl || !dma_fence_is_container(excl)) {
-		/* One follows another: the common case allocates nothing. */
+		/* One fence replaces another: this common case allocates nothing. */
 		if (num == 1 && excl == fences[0])
 			return 0;
 		if (num == 1 && (!excl || dma_fence_is_signaled(excl) ||
@@ -426,7 +428,7 @@ static int import_write(struct dma_resv *resv, struct dma_fence **fences,
 	return ret;
 }
 
-/* Whether an array has no containers and duplicates, as most merged sync_files. */
+/* Whether an array has no containers and no duplicates, like most merged sync_files. */
 static bool is_flat(struct dma_fence_array *array)
 {
 	unsigned int i;
@@ -443,9 +445,9 @@ static bool is_flat(struct dma_fence_array *array)
  * dma_resv_import - make later accesses wait for a fence as well
  * @resv: the reservation object, must not be locked by the caller
  * @fence: the fence, may be a container; one that has signaled changes nothing
- * @write: accesses of both kinds will wait for it, otherwise writes will
+ * @write: if true, reads and writes will wait for it, otherwise only writes
  *
- * What drivers put there stays, see "What an import keeps".
+ * The fences of drivers stay, see "What an import keeps".
  *
  * Context: Process context, takes the lock of @resv, may sleep.
  * Return: 0, or -ENOMEM with all fences as they were.
@@ -488,10 +490,10 @@ EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_resv_import);
 /**
  * dma_buf_snapshot - all fences that an access has to wait for, as one fence
  * @dmabuf: the buffer
- * @flags: DMA_BUF_SYNC_READ for an access that waits for writers, with
- *	DMA_BUF_SYNC_WRITE for one that waits for readers, too
+ * @flags: DMA_BUF_SYNC_READ for an access that waits for writers; with
+ *	DMA_BUF_SYNC_WRITE the access waits for readers, too
  *
- * Where the exporter keeps writers among the shared fences a read waits for all.
+ * If the exporter keeps writers among the shared fences, a read waits for all.
  *
  * Context: Process context, may sleep.
  * Return: as dma_resv_snapshot().
@@ -513,8 +515,8 @@ static bool flags_valid(u32 flags)
  * @dmabuf: the buffer
  * @user_data: &struct dma_buf_export_sync_file
  *
- * Checks in the order of the errors below, which user space relies on. The file
- * descriptor is published last, after all that can fail.
+ * The checks are in the order of the errors below, which user space relies on. The
+ * file descriptor is published after the last step that can fail.
  *
  * Context: Process context, may sleep, no lock held.
  * Return: 0; -EFAULT if @user_data cannot be read; -EINVAL if the flags are not
@@ -574,7 +576,7 @@ err_put_fd:
  * Context: Process context, takes the lock of the reservation object, may sleep.
  * Return: 0; -EFAULT if @user_data cannot be read; -EINVAL if the flags are not
  * DMA_BUF_SYNC_READ, DMA_BUF_SYNC_WRITE or both, or if the file descriptor is not
- * that of a sync_file; -ENOMEM. On error the buffer has the fences that it had.
+ * that of a sync_file; -ENOMEM. On error the fences of the buffer are unchanged.
  */
 long dma_buf_import_sync_file(struct dma_buf *dmabuf,
 			      const void __user *user_data)

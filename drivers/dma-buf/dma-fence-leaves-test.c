@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit tests for taking fence containers apart. What a test makes it keeps in
- * one table, so that one loop cleans up however it ends.
+ * KUnit tests for taking fence containers apart. Each test keeps the fences that it
+ * makes in one table, so that one loop cleans up however the test ends.
  */
 
 #include <kunit/test.h>
@@ -100,7 +100,7 @@ static void add(struct kunit *test, struct dma_fence *fence)
 	KUNIT_ASSERT_EQ(test, dma_fence_leaves_add(&t->leaves, fence), 0);
 }
 
-/* Flattens and says how many leaves there are; none of them is a container. */
+/* Flattens, checks that no leaf is a container, and returns the number of leaves. */
 static unsigned int flatten(struct kunit *test)
 {
 	struct leaves_test *t = test->priv;
@@ -170,7 +170,7 @@ static void one_fence_twice_counts_once(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, has(test, fence) && has(test, other));
 }
 
-/* Whose numbers say in which order they signal is for others to judge. */
+/* The set does not judge whether the numbers of a context mean an order. */
 static void fences_of_one_context_all_stay(struct kunit *test)
 {
 	u64 context = dma_fence_context_alloc(1);
@@ -183,7 +183,7 @@ static void fences_of_one_context_all_stay(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, has(test, first) && has(test, second));
 }
 
-/* No driver should do this, but then neither fence says anything of the other. */
+/* No driver should do this. If one does, neither fence replaces the other. */
 static void two_fences_of_one_seqno_both_stay(struct kunit *test)
 {
 	u64 context = dma_fence_context_alloc(1);
@@ -306,7 +306,7 @@ static void shared_containers_do_not_multiply(struct kunit *test)
 	KUNIT_EXPECT_LE(test, t->leaves.max, 8U);
 }
 
-/* Both branches have the context of the node where they part. */
+/* Both branches have the context of the node where they fork. */
 static void forked_chain_keeps_both_branches(struct kunit *test)
 {
 	struct dma_fence *a = new_leaf(test), *b = new_leaf(test), *c = new_leaf(test);
@@ -368,7 +368,7 @@ static void references_are_returned(struct kunit *test)
 	add(test, array2(test, a, b));
 	flatten(test);
 	dma_fence_leaves_fini(&t->leaves);
-	/* Ours and the array's. */
+	/* The test's reference and the array's. */
 	KUNIT_EXPECT_EQ(test, kref_read(&a->refcount), 2U);
 	KUNIT_EXPECT_EQ(test, kref_read(&b->refcount), 2U);
 }

@@ -3,15 +3,15 @@
  * Takes fence containers apart.
  *
  * Fences come in arrays (a merged sync_file) and chains (a timeline of a DRM
- * syncobj), and user space can put the one into the other to any depth: merge
- * sync_files that hold chains, make the result a point of another timeline, and
- * so on. What waits on such a thing recurses once per level, on the kernel's
- * stack and under one more lock each time. So nothing that this code builds
- * contains a container: it is flattened to its leaves first.
+ * syncobj), and user space can nest them to any depth: merge sync_files that hold
+ * chains, make the result a point of another timeline, and so on. Code that waits
+ * for a nested container recurses once per level, on the kernel's stack and under
+ * one more lock each time. So nothing that this code builds contains a container:
+ * containers are flattened to their leaves first.
  *
- * The one rule: a fence leaves a set only if it has signaled. A later fence of its
- * context does not stand for it: not every driver numbers and starts its jobs
- * under one lock.
+ * The one rule: a fence is dropped from a set only if it has signaled. A later
+ * fence of its context does not replace it, because not every driver numbers and
+ * starts its jobs under one lock.
  */
 
 #include <linux/dma-fence.h>
@@ -24,9 +24,9 @@
 #include "dma-fence-leaves.h"
 
 /*
- * dma_fence_is_signaled() on a container asks what is in it, and recurses if
- * that is containers again. What is in it is asked one by one here anyway.
- * (dma_fence_chain_walk() still asks so for the links of a chain, as everything
+ * dma_fence_is_signaled() on a container asks the fences in it, and recurses if
+ * these are containers again. Here the fences in it are asked one by one anyway.
+ * (dma_fence_chain_walk() still asks the links of a chain in that way, as all code
  * that waits for a chain does.)
  */
 static bool is_signaled(struct dma_fence *fence)
@@ -52,7 +52,7 @@ int dma_fence_leaves_add(struct dma_fence_leaves *leaves,
 		unsigned int max = max(8U, leaves->max * 2);
 		struct dma_fence **fences;
 
-		/* User space decides how many there are: fail quietly. */
+		/* User space decides how many there are, so fail without a warning. */
 		fences = krealloc(leaves->fences, max * sizeof(*fences),
 				  GFP_KERNEL | __GFP_NOWARN);
 		if (!fences)
@@ -87,7 +87,7 @@ static int leaves_cmp(const void *_a, const void *_b)
 	return a < b ? -1 : a > b;
 }
 
-/* Of one fence given twice, once is enough. */
+/* Drops duplicates. */
 static void leaves_unique(struct dma_fence_leaves *leaves)
 {
 	struct dma_fence **fences = leaves->fences;
@@ -105,7 +105,7 @@ static void leaves_unique(struct dma_fence_leaves *leaves)
 	}
 }
 
-/* Drops what has signaled, and says whether a container is left. */
+/* Drops signaled fences, and returns whether a container is left. */
 static bool leaves_compact(struct dma_fence_leaves *leaves)
 {
 	struct dma_fence **fences = leaves->fences;
@@ -124,7 +124,7 @@ static bool leaves_compact(struct dma_fence_leaves *leaves)
 	return containers;
 }
 
-/* Adds what @fence contains, one level down, or @fence itself. */
+/* Adds the fences in @fence, one level down, or @fence itself. */
 static int leaves_add_contents(struct dma_fence_leaves *leaves,
 			       struct dma_fence *fence)
 {
@@ -142,12 +142,12 @@ static int leaves_add_contents(struct dma_fence_leaves *leaves,
 		return 0;
 	}
 
-	/* Ends after one step, with @fence itself, if it is no chain. */
+	/* If @fence is no chain, the loop runs once, with @fence itself. */
 	dma_fence_chain_for_each(iter, fence) {
 		struct dma_fence_chain *chain = to_dma_fence_chain(iter);
 		struct dma_fence *f = chain ? chain->fence : iter;
 
-		/* A timeline grows long, and most of it has signaled. */
+		/* A timeline grows long, and most of its fences have signaled. */
 		ret = is_signaled(f) ? 0 : dma_fence_leaves_add(leaves, f);
 		if (ret) {
 			dma_fence_put(iter);
@@ -163,17 +163,17 @@ static int leaves_add_contents(struct dma_fence_leaves *leaves,
  * @leaves: the set
  *
  * Drops the fences that have signaled and replaces arrays and chains by the
- * fences in them until none is left. An array that signals when any of its
- * fences does is treated as one that waits for all: that can only wait longer,
- * and no such array leaves the driver that made it.
+ * fences in them until no container is left. An array that signals when any of
+ * its fences does is treated as one that waits for all: that can only wait longer,
+ * and no driver exposes an array of that kind.
  *
- * It goes level by level and drops duplicates before each, because containers
- * may share what they contain: unfolded blindly, a handful of fences that each
- * contain the next one twice has no end. A set without containers is not
- * searched for duplicates.
+ * It works level by level and drops duplicates before each level, because
+ * containers may share what they contain: a few dozen containers that each contain
+ * the next one twice have more paths through them than can be walked. A set
+ * without containers is not searched for duplicates.
  *
  * Context: Process context, may sleep, a dma_resv may be locked.
- * Return: 0, or -ENOMEM with the set half flat but complete.
+ * Return: 0, or -ENOMEM with a set that is complete, but partly flattened.
  */
 int dma_fence_leaves_flatten(struct dma_fence_leaves *leaves)
 {
@@ -200,7 +200,7 @@ EXPORT_SYMBOL_FOR_DMABUF_KUNIT(dma_fence_leaves_flatten);
 
 /**
  * dma_fence_leaves_to_fence - turn a flat set into one fence
- * @leaves: the set; empty afterwards, also if this fails
+ * @leaves: the set; empty afterwards, also on failure
  *
  * Context: Process context, may sleep, a dma_resv may be locked.
  * Return: a signaled fence for an empty set, the fence itself if it is the only
@@ -225,7 +225,7 @@ struct dma_fence *dma_fence_leaves_to_fence(struct dma_fence_leaves *leaves)
 		dma_fence_leaves_fini(leaves);
 		return NULL;
 	}
-	/* The references and the memory that holds them went to the array. */
+	/* The array now owns the references and the memory that holds them. */
 	*leaves = (struct dma_fence_leaves){};
 	return &array->base;
 }

@@ -14,7 +14,7 @@
 #include <linux/export.h>
 #include <linux/types.h>
 
-/* For the KUnit modules and for nobody else. */
+/* For the KUnit modules only. */
 #if IS_MODULE(CONFIG_DMABUF_SYNC_FILE_KUNIT_TEST)
 #define EXPORT_SYMBOL_FOR_DMABUF_KUNIT(sym) EXPORT_SYMBOL_GPL(sym)
 #else
@@ -27,8 +27,8 @@
  * @count: number of fences in the set
  * @max: number of fences that @fences has room for
  *
- * All zero is an empty set. After dma_fence_leaves_flatten() it holds pending
- * fences only, none of them a container.
+ * A zeroed struct is an empty set. dma_fence_leaves_flatten() leaves only fences
+ * that were pending, and no containers.
  */
 struct dma_fence_leaves {
 	struct dma_fence **fences;
@@ -41,7 +41,7 @@ static inline bool dma_fence_is_container(struct dma_fence *fence)
 	return dma_fence_is_array(fence) || to_dma_fence_chain(fence);
 }
 
-/* Merged sync_files mostly are in the order of contexts, which excludes duplicates. */
+/* Most merged sync_files are in the order of contexts, which excludes duplicates. */
 static inline bool dma_fence_leaves_in_order(struct dma_fence **fences,
 					     unsigned int count)
 {

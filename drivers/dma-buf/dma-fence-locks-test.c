@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit tests of who takes the lock of a fence: an exporter may free it an RCU grace
- * period after dma_fence_signal(), while a user still has the fence. The functions of
- * the core that take the lock or call the exporter for a user are called on such a
- * fence, and on fences that signal meanwhile. KASAN reports a use of the freed lock.
+ * KUnit tests for the lock of a fence. An exporter may free the lock an RCU grace
+ * period after dma_fence_signal(), while a user still has the fence. The tests call
+ * the core functions that take the lock or call the exporter, on fences whose lock is
+ * freed and on fences that signal meanwhile. KASAN reports a use of the freed lock.
  *
- * Only interfaces are used that the kernel has without the queue, so that the same
- * tests show the faults on it.
+ * The tests use only interfaces that the kernel has without the queue, so the same
+ * tests show the faults on an unpatched kernel.
  */
 
 #include <kunit/test.h>
@@ -31,7 +31,7 @@ struct locks_test {
 	u64 context;
 	struct named_fence_race race;	/* wrong: answers that no fence may give */
 	atomic_t pending;	/* fences that a thread met before they signaled */
-	atomic_t signaled;	/* those that had signaled when it was done with them */
+	atomic_t signaled;	/* fences that had signaled when the thread dropped them */
 };
 
 struct counting_cb {
@@ -57,7 +57,7 @@ static int locks_test_init(struct kunit *test)
 
 static void locks_test_exit(struct kunit *test)
 {
-	/* The last fences, their names and locks end in this module. */
+	/* The code that frees the last fences, names and locks is in this module. */
 	flush_delayed_fput();
 	rcu_barrier();
 }
@@ -72,7 +72,7 @@ static struct dma_fence *new_fence(struct kunit *test)
 	return fence;
 }
 
-/* Signals @fence; what its exporter had of it is freed on return. */
+/* Signals @fence; its names and its lock have been freed on return. */
 static void end(struct kunit *test, struct dma_fence *fence)
 {
 	named_fence_signal(fence);
@@ -159,7 +159,7 @@ static void waits(struct kunit *test)
 	dma_fence_put(fence);
 }
 
-/* One that waited for two fences takes its callback off that which did not signal. */
+/* The wait for two fences removes its callback from the fence that did not signal. */
 static void wait_for_any(struct kunit *test)
 {
 	struct dma_fence *fences[2] = { new_fence(test), gone_fence(test) };
@@ -185,7 +185,7 @@ static void deadline(struct kunit *test)
 }
 #endif
 
-/* Containers ask their members, when they are made and when they are waited for. */
+/* Containers call their members when they are created and when they are waited for. */
 static void array_of_gone_fences(struct kunit *test)
 {
 	struct dma_fence **fences = kcalloc(2, sizeof(*fences), GFP_KERNEL);
@@ -302,14 +302,14 @@ static int keep_using(void *race)
 		dma_fence_set_deadline(fence, ktime_get());
 #endif
 		added = !dma_fence_add_callback(fence, &cb.base, count_call);
-		/* Those that sleep until it signals, and those that look. */
+		/* Alternate between sleeping until it signals and polling. */
 		if (count++ & 1)
 			dma_fence_wait_timeout(fence, false, 1);
 		else
 			while (!dma_fence_is_signaled(fence))
 				cond_resched();
 		removed = dma_fence_remove_callback(fence, &cb.base);
-		/* It ran, or it was taken off, or it never got on. */
+		/* The callback ran, or it was removed, or it was never added. */
 		if (atomic_read(&cb.count) + removed != added)
 			atomic_inc(&t->race.wrong);
 		if (dma_fence_is_signaled(fence)) {
@@ -349,7 +349,7 @@ static void users_race_with_the_exporter(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&t->race.wrong), 0);
 }
 
-/* A fence that its waiter frees at once, as xe does with those on its stack. */
+/* A fence that its waiter frees right after the wait, like xe's fences on the stack. */
 struct short_fence {
 	struct dma_fence base;
 	struct work_struct signal;
@@ -393,7 +393,7 @@ static void signaling_is_over_when_the_wait_is(struct kunit *test)
 			       count);
 		schedule_work_on(cpumask_any_but(cpu_online_mask, raw_smp_processor_id()),
 				 &f->signal);
-		/* Asleep when it is signaled, or looking, or late. */
+		/* The waiter is asleep, or just testing, or late when it signals. */
 		udelay(count % 64);
 		ret = dma_fence_wait(&f->base, false);
 		kfree(f);

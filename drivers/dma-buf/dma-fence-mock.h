@@ -26,7 +26,7 @@ static const struct dma_fence_ops mock_fence_ops = {
 	.get_timeline_name = mock_fence_name,
 };
 
-/* The caller gets the only reference. */
+/* Returns a fence with one reference, which the caller owns. */
 static struct dma_fence *mock_fence(struct kunit *test, u64 context, u64 seqno)
 {
 	struct mock_fence *f = kzalloc(sizeof(*f), GFP_KERNEL);

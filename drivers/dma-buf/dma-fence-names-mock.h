@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A fence whose exporter does with its names and its lock what the contract allows
- * and no more: it frees them, but an RCU grace period after dma_fence_signal(). Code
- * that takes the lock of a signaled fence, reads a name of it from the exporter, or
- * reads a name outside of the RCU section in which it was asked for, uses freed
- * memory, which KASAN reports. And a race of such fences with their users. For the
- * KUnit tests in this directory.
+ * For the KUnit tests in this directory: a fence whose exporter frees its names and
+ * its lock as early as the contract allows, an RCU grace period after
+ * dma_fence_signal(). Code that takes the lock of a signaled fence, asks the exporter
+ * for its names, or reads a name outside of the RCU section in which it asked for the
+ * name, uses freed memory, which KASAN reports. Also a race between these fences and
+ * their users.
  */
 
 #ifndef _DMA_FENCE_NAMES_MOCK_H
@@ -28,15 +28,15 @@
 #define DETACHED_DRIVER "detached-driver"
 #define SIGNALED_TIMELINE "signaled-timeline"
 
-#define RACE_ENOUGH	10	/* more readers than that met a fence before, and after */
+#define RACE_ENOUGH	10	/* reads before a signal, and after: a race needs more */
 #define MAX_RACE_SECONDS	60
-#define MAX_UNDER_WAY	16	/* fences that a race has signaled, and whose names are there */
+#define MAX_UNDER_WAY	16	/* fences that have signaled, and whose names still exist */
 
 struct named_fence_names {
 	struct rcu_head rcu;
 	struct named_fence *fence;
 	spinlock_t lock;	/* the lock of @fence */
-	bool passed;		/* the work is done, whether or not @fence has signaled */
+	bool passed;		/* the work is done; @fence may not have signaled yet */
 	ktime_t deadline;
 	const char *driver;
 	const char *timeline;
@@ -74,7 +74,7 @@ static bool named_fence_signaled(struct dma_fence *fence)
 	return READ_ONCE(to_named_fence(fence)->names->passed);
 }
 
-/* Kernels that have the operation have the ioctl. */
+/* The kernels that have this ioctl are those that have the operation. */
 #ifdef SYNC_IOC_SET_DEADLINE
 static void named_fence_set_deadline(struct dma_fence *fence, ktime_t deadline)
 {
@@ -93,8 +93,8 @@ static const struct dma_fence_ops named_fence_ops = {
 };
 
 /*
- * A new fence, or NULL. The caller gets the only reference and has to end with
- * named_fence_signal(), because the names hold a reference of their own.
+ * Returns a new fence, or NULL. The caller gets a reference. It must also call
+ * named_fence_signal(), because the names hold the other reference.
  */
 static struct dma_fence *named_fence(u64 context, u64 seqno, const char *driver,
 				     const char *timeline)
@@ -129,18 +129,18 @@ static void named_fence_free_names(struct rcu_head *rcu)
 		container_of(rcu, struct named_fence_names, rcu);
 	struct named_fence *f = names->fence;
 
-	/* A late reader shall be found out without KASAN, too. */
+	/* Lets the tests detect a late reader without KASAN, too. */
 	names->driver = "freed";
 	names->timeline = "freed";
 	kfree(names);
-	/* Whoever sees this finds the names freed. */
+	/* A reader that sees this set finds the names freed. */
 	smp_store_release(&f->gone, true);
 	dma_fence_put(&f->base);
 }
 
 /*
- * Signal @fence, once, unless a user who looked did so first, and free its names and
- * its lock when the contract allows.
+ * Signal @fence, unless a user that tested it did so first, and free its names and
+ * its lock when the contract allows. To be called once.
  */
 static void named_fence_signal(struct dma_fence *fence)
 {
@@ -151,7 +151,7 @@ static void named_fence_signal(struct dma_fence *fence)
 	call_rcu(&names->rcu, named_fence_free_names);
 }
 
-/* Whether @fence has signaled, and its names and its lock are freed. */
+/* Whether @fence has signaled and its names and its lock have been freed. */
 static bool named_fence_is_gone(struct dma_fence *fence)
 {
 	/* Pairs with named_fence_free_names(). */
@@ -163,17 +163,17 @@ struct named_fence_race {
 	u64 context;
 	const char *driver;
 	const char *timeline;
-	unsigned int seconds;	/* that it takes, if by then it was enough */
-	int (*read)(void *race);	/* a thread that goes on until it is stopped */
+	unsigned int seconds;	/* duration; longer until @enough returns true */
+	int (*read)(void *race);	/* a thread that runs until it is stopped */
 	bool (*enough)(struct named_fence_race *race);	/* readers and signals have met */
-	atomic_t wrong;		/* names that a reader found and should not have */
+	atomic_t wrong;		/* wrong names or answers that readers found */
 
 	spinlock_t lock;	/* protects @fence */
 	struct dma_fence *fence;	/* the one that signals next */
 	unsigned int signals;
 };
 
-/* The fence that is about to signal, or NULL; the caller gets a reference. */
+/* Returns the fence that is about to signal, or NULL; the caller gets a reference. */
 static struct dma_fence *named_fence_race_get(struct named_fence_race *race)
 {
 	struct dma_fence *fence;
@@ -202,7 +202,7 @@ static bool named_fence_race_goes_on(struct named_fence_race *race, unsigned lon
 	return time_before(jiffies, start + MAX_RACE_SECONDS * HZ) && !race->enough(race);
 }
 
-/* The caller has set what comes before the lock, and judges what the readers found. */
+/* The caller sets the members above the lock, and checks what the readers found. */
 static void named_fence_race_run(struct kunit *test, struct named_fence_race *race)
 {
 	unsigned long start = jiffies;
@@ -230,8 +230,8 @@ static void named_fence_race_run(struct kunit *test, struct named_fence_race *ra
 			break;
 		named_fence_race_set(race, dma_fence_get(*fence));
 		/*
-		 * Long enough for a reader to find it, and each time another bit; now
-		 * and then asleep, in case the reader has no other CPU.
+		 * Give a reader time to find it, each time a different amount. Sleep
+		 * from time to time, in case the reader has no other CPU.
 		 */
 		if (race->signals % 8)
 			udelay(20 + race->signals % 61);
@@ -246,7 +246,7 @@ static void named_fence_race_run(struct kunit *test, struct named_fence_race *ra
 	named_fence_race_set(race, NULL);
 	for (i = 0; i < MAX_UNDER_WAY; i++)
 		dma_fence_put(last[i]);
-	/* It was a race. */
+	/* Readers and signals did race. */
 	KUNIT_EXPECT_TRUE(test, race->enough(race));
 }
 

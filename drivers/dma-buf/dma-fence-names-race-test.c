@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit tests for the names in the trace events of fences, which are the readers
- * of names that every kernel has: an exporter may free its names an RCU grace
- * period after signaling, and a fence may signal while an event takes its names.
+ * KUnit tests for the names in the trace events of fences. Trace events read names on
+ * every kernel. An exporter may free its names an RCU grace period after signaling,
+ * and a fence may signal while an event reads its names.
  *
- * A record has to hold each name whole: the exporter's, or once the fence has
- * signaled the fixed one, never a part of either and nothing beyond it. The records
- * are read back where perf gets them, as they are, while another CPU signals.
+ * A record must contain each name whole: the exporter's, or the fixed name once the
+ * fence has signaled, never a part of either and nothing beyond it. A perf event gets
+ * the records as they were written, while another CPU signals.
  *
- * Only interfaces are used that the kernel has without the queue, so that the same
- * tests show the faults on it.
+ * The tests use only interfaces that the kernel has without the queue, so the same
+ * tests show the faults on an unpatched kernel.
  */
 
 #include <kunit/test.h>
@@ -27,10 +27,10 @@
 #include "dma-fence-names-mock.h"
 
 #define RACE_SECONDS	5	/* of each of the two races */
-#define MAX_SIGNAL_SECONDS	30	/* until a waiter has to be there */
+#define MAX_SIGNAL_SECONDS	30	/* by then a waiter must be waiting */
 #define SHORT_DRIVER	"mk"
 #define SHORT_TIMELINE	"t"
-/* Longer than both of the fixed names together, and than what may lie behind them. */
+/* Longer than both fixed names together, and than what may lie behind them in memory. */
 #define LONG_DRIVER \
 	"mock-driver-of-a-vendor-who-likes-to-have-the-whole-path-of-the-device-in-the-name-of-the-driver"
 #define LONG_TIMELINE \
@@ -51,7 +51,7 @@ static const char * const event_names[NUM_EVENTS] = {
 /* A record as the events' format files describe it. */
 struct fence_record {
 	struct trace_entry entry;
-	u32 driver;		/* its place in the record, and its size << 16 */
+	u32 driver;		/* offset in the record, and size << 16 */
 	u32 timeline;
 	unsigned int context;
 	unsigned int seqno;
@@ -63,7 +63,7 @@ struct fence_event {
 	const char *name;
 	atomic_t own;		/* records with both names of the exporter */
 	atomic_t fixed;		/* records with both of the fixed names */
-	atomic_t mixed;		/* records with one of each, of a fence that signals */
+	atomic_t mixed;		/* records with one of each: the fence signaled in between */
 };
 
 struct names_test {
@@ -79,7 +79,7 @@ struct names_test {
 
 	struct dma_fence *waited_for;
 	struct delayed_work signal;
-	unsigned long signal_by;	/* jiffies: no later, though nobody waits */
+	unsigned long signal_by;	/* jiffies: signal then, even if nobody waits */
 };
 
 enum name_kind { NAME_WRONG, NAME_OWN, NAME_FIXED };
@@ -99,7 +99,7 @@ static enum name_kind kind_of_name(const struct fence_record *record, u32 size,
 	return NAME_WRONG;
 }
 
-/* Runs where the event is raised, so it may neither sleep nor fail a test. */
+/* Runs in the context that raises the event, so it may neither sleep nor fail a test. */
 static void check_record(struct perf_event *counter, struct perf_sample_data *data,
 			 struct pt_regs *regs)
 {
@@ -138,7 +138,7 @@ static void expect_no_wrong_names(struct kunit *test)
 			   t->first_wrong);
 }
 
-/* All records of @event so far are of @own and @fixed names, this many of each. */
+/* So far @event has @own records with own names, @fixed with fixed names and no others. */
 static void expect_records(struct kunit *test, int event, int own, int fixed)
 {
 	struct names_test *t = test->priv;
@@ -214,7 +214,7 @@ static void names_test_exit(struct kunit *test)
 
 	if (!t)
 		return;
-	/* The last events come with the names' end. */
+	/* Freeing the names raises the last events. */
 	rcu_barrier();
 	while (t->num_counters)
 		perf_event_release_kernel(t->counters[--t->num_counters]);
@@ -244,7 +244,7 @@ static void pending_fence_has_its_own_names(struct kunit *test)
 {
 	struct dma_fence *fence = new_fence(test);
 
-	/* A driver calls this from under its locks; some kernels want RCU. */
+	/* Drivers raise this under their locks; some kernels require rcu_read_lock(). */
 	rcu_read_lock();
 	trace_dma_fence_emit(fence);
 	rcu_read_unlock();
@@ -268,7 +268,7 @@ static void pending_fence_has_its_own_long_names(struct kunit *test)
 	pending_fence_has_its_own_names(test);
 }
 
-/* Nobody but the exporter may ask for the names any more, and it is not there. */
+/* The exporter has freed the names, so no event may ask for them any more. */
 static void wait_for_signaled_fence_has_fixed_names(struct kunit *test)
 {
 	struct dma_fence *fence = gone_fence(test);
@@ -285,7 +285,7 @@ static void end_of_signaled_fence_has_fixed_names(struct kunit *test)
 	expect_records(test, DESTROY, 0, 1);
 }
 
-/* Signals once the wait has begun, or there is none. */
+/* Signals once the wait has begun, or when time is up. */
 static void signal_waited_for(struct work_struct *work)
 {
 	struct names_test *t = container_of(to_delayed_work(work), struct names_test,
@@ -297,7 +297,7 @@ static void signal_waited_for(struct work_struct *work)
 		schedule_delayed_work(&t->signal, 1);
 }
 
-/* An event before the wait, one after it, and the fence signals in between. */
+/* One event before the wait, one after it; the fence signals in between. */
 static void wait_ends_with_fixed_names(struct kunit *test)
 {
 	struct names_test *t = test->priv;
@@ -315,8 +315,8 @@ static void wait_ends_with_fixed_names(struct kunit *test)
 }
 
 /*
- * Wait without waiting, again and again, for the fence that is about to signal; and
- * from time to time go on until its names are freed, and beyond.
+ * Wait with a timeout of 0, again and again, for the fence that is about to signal.
+ * From time to time continue until its names are freed, and beyond.
  */
 static int keep_waiting(void *race)
 {
@@ -344,7 +344,7 @@ static int keep_waiting(void *race)
 	return 0;
 }
 
-/* Readers met fences before, and after. */
+/* Readers met fences before they signaled, and after. */
 static bool raced_enough(struct named_fence_race *race)
 {
 	struct names_test *t = container_of(race, struct names_test, race);

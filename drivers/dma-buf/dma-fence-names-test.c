@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * KUnit tests for dma_fence_driver_name() and dma_fence_timeline_name(): which names
- * a fence has before and after it signals, and that they stay valid for the whole of
+ * a fence has before and after it signals, and that they stay valid until the end of
  * the RCU section in which they were asked for, while another CPU signals the fence
  * and its exporter frees them.
  */
@@ -21,9 +21,9 @@
 
 struct names_test {
 	u64 context;
-	struct named_fence_race race;	/* wrong: sections with another name, or one that changed */
+	struct named_fence_race race;	/* wrong: sections with another or a changing name */
 
-	atomic_t own;		/* sections in which a name was the exporter's to the end */
+	atomic_t own;		/* sections that began with the exporter's name */
 	atomic_t outlived;	/* those of them in which the fence signaled */
 	atomic_t fixed;		/* sections with a fixed name */
 };
@@ -41,7 +41,7 @@ static int names_test_init(struct kunit *test)
 
 static void names_test_exit(struct kunit *test)
 {
-	/* The names of the last fences end in this module. */
+	/* The code that frees the last names is in this module. */
 	rcu_barrier();
 }
 
@@ -60,7 +60,7 @@ struct names {
 	char timeline[32];
 };
 
-/* Copies, because an expectation that fails may sleep. */
+/* Makes copies, because an expectation that fails may sleep. */
 static void read_names(struct dma_fence *fence, struct names *names)
 {
 	const char __rcu *timeline;
@@ -118,7 +118,7 @@ static void failed_fence_has_fixed_names(struct kunit *test)
 	dma_fence_put(fence);
 }
 
-/* One helper must not answer for the other: that bug was shipped twice. */
+/* One helper must not return the name of the other: that bug was shipped twice. */
 static void driver_and_timeline_differ(struct kunit *test)
 {
 	struct dma_fence *fence = new_fence(test);
@@ -140,7 +140,7 @@ static void stub_is_signaled(struct kunit *test)
 	dma_fence_put(fence);
 }
 
-/* A container is a fence of its own: it does not answer for what it holds. */
+/* A container is a fence with its own names: it does not return those of its members. */
 static void array_has_names_of_its_own(struct kunit *test)
 {
 	struct dma_fence **fences = kcalloc(2, sizeof(*fences), GFP_KERNEL);
@@ -156,14 +156,14 @@ static void array_has_names_of_its_own(struct kunit *test)
 	array = dma_fence_array_create(2, fences, dma_fence_context_alloc(1), 1);
 	KUNIT_ASSERT_TRUE(test, !!array);
 	expect_names(test, &array->base, "dma_fence_array", "unbound");
-	/* Only when somebody waits does it listen to its members. */
+	/* The array adds callbacks to its members only when somebody waits. */
 	KUNIT_EXPECT_EQ(test, dma_fence_wait_timeout(&array->base, false, 1), 0L);
 	named_fence_signal(member[0]);
 	expect_names(test, &array->base, "dma_fence_array", "unbound");
 	expect_names(test, member[0], DETACHED_DRIVER, SIGNALED_TIMELINE);
 	expect_names(test, member[1], "mock-driver", "mock-timeline");
 	named_fence_signal(member[1]);
-	/* The array signals from a work item of the interrupt. */
+	/* The array signals from an irq_work. */
 	KUNIT_EXPECT_GT(test, dma_fence_wait_timeout(&array->base, false, 60 * HZ), 0L);
 	expect_names(test, &array->base, DETACHED_DRIVER, SIGNALED_TIMELINE);
 	for (i = 0; i < 2; i++)
@@ -190,8 +190,8 @@ static void chain_has_names_of_its_own(struct kunit *test)
 }
 
 /*
- * Read a name until the fence has signaled, and as long again, in one section: up
- * to its end the exporter may not have freed it.
+ * Read a name until the fence has signaled, and some times more, in one section. The
+ * exporter may not free the name before the section ends.
  */
 static void read_in_one_section(struct names_test *t, struct dma_fence *fence,
 				const char __rcu *(*helper)(struct dma_fence *),
@@ -245,8 +245,8 @@ static int keep_reading(void *race)
 }
 
 /*
- * Readers met fences before, while and after they signaled. With one CPU it may be
- * that nobody signals while a section is on.
+ * Readers met fences before, while and after they signaled. With one CPU it may happen
+ * that no fence signals during a section.
  */
 static bool raced_enough(struct named_fence_race *race)
 {

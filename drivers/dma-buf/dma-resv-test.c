@@ -3,13 +3,13 @@
  * KUnit tests for the rules that every user of a reservation object relies on,
  * and that the sync_file ioctls on a dma-buf make reachable from user space:
  *
- * - who means to write waits for readers and writers, whichever of them there
- *   are, in a test as in a wait;
+ * - an access that is going to write waits for readers and writers, whichever of
+ *   them there are; testing the fences and waiting for them agree on that;
  * - within one context a fence is never displaced by an older one.
  *
  * On kernels without usages of fences "a writer" is the exclusive fence and "a
- * reader" a shared one. Only interfaces are used that the kernel has without the
- * queue, so that the same tests show the faults on it.
+ * reader" a shared one. The tests use only interfaces that the kernel has without
+ * the queue, so that they show the faults of the unpatched kernel.
  */
 
 #include <kunit/test.h>
@@ -33,7 +33,7 @@ struct resv_test {
 	struct delayed_work signal_writer;
 };
 
-/* Signals the writer's fence as soon as somebody waits for it, however late. */
+/* Signals the writer's fence soon after a waiter has enabled signaling. */
 static void signal_writer_work(struct work_struct *work)
 {
 	struct resv_test *t = container_of(to_delayed_work(work),
@@ -123,7 +123,7 @@ static unsigned int count_readers(struct dma_resv *resv, struct dma_fence *wante
 	return count;
 }
 
-/* Is there nothing that an access has to wait for? */
+/* Whether an access has nothing to wait for. */
 static bool idle(struct kunit *test, bool write)
 {
 	struct resv_test *t = test->priv;
@@ -172,9 +172,9 @@ static void test_all_without_fences(struct kunit *test)
 }
 
 /*
- * The writer's fence signals while the wait is on, the readers' never do:
- * a wait for all has to end by its timeout, not by success. On a machine so slow
- * that the timeout comes before the signal, it was too short.
+ * The writer's fence signals during the wait, the readers' fences never do. So a
+ * wait for all has to end by its timeout, not by success. If the timeout comes
+ * before the signal, the machine is slow: retry with a longer timeout.
  */
 static void wait_all(struct kunit *test, unsigned int num_readers)
 {
@@ -294,12 +294,12 @@ static void older_does_not_grow(struct kunit *test)
 		add_reader(test, context, 1 + i);
 	for (i = 0; i < 30; i++)
 		add(test, t->readers[1 + i % 3], false);
-	/* There are four different ones; it need not keep more than the newer. */
+	/* There are four different fences; only the newest has to be kept. */
 	KUNIT_EXPECT_LE(test, count_readers(&t->resv, newer, &found), 4U);
 	KUNIT_EXPECT_TRUE(test, found);
 }
 
-/* What is left is one fence, in a list of its own, as after the first reservation. */
+/* Leaves one fence, in a list of its own, as after the first reservation. */
 static void drop_all(struct resv_test *t)
 {
 	struct dma_resv one;
@@ -322,7 +322,7 @@ static int keep_adding(void *data)
 	unsigned int i = 0;
 
 	while (!kthread_should_stop()) {
-		/* From 1, 4 and 16 on the list just fits its memory. */
+		/* Start over with one fence, so that the list keeps growing. */
 		if (++i >= t->num_readers) {
 			drop_all(t);
 			i = 0;
@@ -337,7 +337,7 @@ static int keep_adding(void *data)
 	return 0;
 }
 
-/* The copy takes no lock on what it copies from. */
+/* The copy does not lock the object that it copies from. */
 static void copy_while_list_grows(struct kunit *test)
 {
 	struct resv_test *t = test->priv;

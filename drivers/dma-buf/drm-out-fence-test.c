@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit tests of out fences whose device is gone. A process can make a fence outlive
- * its device, but hardly while it is pending: that takes a driver that never signals it.
- * Here the device is a mock, and only what drm_writeback_get_out_fence() looks at is
- * set. The fences of CRTCs are made by the same function.
+ * KUnit tests for out fences whose device has been freed. A process can make a signaled
+ * fence outlive its device. A pending fence outlives it only if the driver never signals
+ * the fence. Here the device is a mock, of which only those members are set that
+ * drm_writeback_get_out_fence() reads. The fences of CRTCs are made by the same code.
  */
 
 #include <kunit/test.h>
@@ -50,7 +50,7 @@ static void expect_names(struct kunit *test, struct dma_fence *fence, const char
 	const char __rcu *names[2];
 	char copies[2][32];
 
-	/* Not under it: a failed expectation may sleep. */
+	/* Copied, because a failed expectation may sleep. */
 	rcu_read_lock();
 	names[0] = dma_fence_driver_name(fence);
 	names[1] = dma_fence_timeline_name(fence);
@@ -68,7 +68,7 @@ static void pending_outlives_device(struct kunit *test)
 	struct dma_fence *fence;
 
 	fence = drm_writeback_get_out_fence(&m->wb);
-	/* No grace period: nothing of it is the fence's. */
+	/* No grace period is needed: the fence refers to nothing in it. */
 	kfree(m);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fence);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * User memory for KUnit tests, whose threads have none of their own, and ioctls as user
- * space makes them. For the tests in this directory.
+ * User memory for KUnit tests, whose threads have none of their own, and ioctls called as
+ * user space calls them. For the tests in this directory.
  */
 
 #ifndef _DMABUF_KUNIT_USER_H
@@ -14,7 +14,7 @@
 #include <linux/mman.h>
 #include <linux/uaccess.h>
 
-/* A page up to the end of the test, or a negative errno. */
+/* A page that is mapped until the test ends, or a negative errno. */
 static unsigned long kunit_user_page(struct kunit *test)
 {
 	unsigned long page = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE,
@@ -24,7 +24,7 @@ static unsigned long kunit_user_page(struct kunit *test)
 	return page ?: -ENOMEM;
 }
 
-/* The ioctl's argument, of @size bytes, is copied to @page and back. */
+/* Copies the ioctl's argument of @size bytes to @page, calls it, and copies it back. */
 static long kunit_user_ioctl(struct kunit *test, unsigned long page, struct file *file,
 			     unsigned int cmd, void *arg, size_t size)
 {
@@ -38,7 +38,7 @@ static long kunit_user_ioctl(struct kunit *test, unsigned long page, struct file
 	return ret;
 }
 
-/* In place of kunit_test_suite(). */
+/* Use it instead of kunit_test_suite(). */
 #define kunit_user_test_suite(suite) kunit_test_suite(suite)
 
 #endif

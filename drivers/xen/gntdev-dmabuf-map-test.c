@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of the mapping of grants into a dma-buf. No Xen is needed: behind
- * the seam is a hypervisor that keeps track of who owns which page, and that
- * writes a pattern into each page when it changes hands. A driver that touches a page
- * while it is a hole, or clears one that is the other domain's, is found out.
+ * KUnit tests of the mapping of grants into a dma-buf. They need no Xen: a mock
+ * backend tracks who owns which page, and writes a pattern into each page that changes
+ * its owner. So it notices if the driver touches a page while it is a hole, or clears a
+ * page of the other domain.
  *
- * Each hypercall is made to fail in turn. What has to hold after each test: the
- * exporter gets its own memory back, cleared, before it releases the buffer; and a
- * buffer with a page that was not unmapped is never released.
+ * Each hypercall fails in turn. After each test, the exporter must have its own memory
+ * back, cleared, before it releases the buffer, and a buffer with a page that was not
+ * unmapped must never be released.
  */
 
 #include <linux/dma-buf-release.h>
@@ -31,32 +31,32 @@ static int failing_register(struct dma_buf *dmabuf,
 #define MANY		(2 * GNTDEV_MAP_BATCH + 3)
 #define FD		7
 
-#define OWN_DATA	0x11	/* what the buffer holds before */
+#define OWN_DATA	0x11	/* content of the buffer before the test */
 #define HOLE		0xdd
 #define FOREIGN		0xf0
-#define FRESH		0x5a	/* memory that comes from the hypervisor */
+#define FRESH		0x5a	/* content of memory from the hypervisor */
 
-#define LONG_MS		10000	/* is not reached by a test that passes */
+#define LONG_MS		10000	/* a timeout that no passing test reaches */
 
 struct mock_xen {
 	struct gntdev_map_backend backend;
 	bool keeps_frames;
 	struct page *pages[MANY];
 	u8 state[MANY];
-	int first;	/* page of the buffer that is being mapped */
-	/* What fails. A bit stands for one of the first pages: */
-	int decrease_max;	/* frames that are taken */
+	int first;	/* index of the first page of the buffer that is mapped */
+	/* Failures to inject. Each bit of a mask is one of the first pages. */
+	int decrease_max;	/* frames that the hypervisor takes */
 	int decrease_errno;
 	int register_errno;
 	int populate_errno;
-	unsigned long populate_bad;	/* it stops at one */
+	unsigned long populate_bad;	/* populating stops at such a page */
 	unsigned long map_bad;
 	s16 map_status;
-	unsigned long map_torn;		/* mapped, but unmapped again by the kernel */
+	unsigned long map_torn;		/* mapped, then unmapped again by the kernel */
 	unsigned long unmap_bad;
-	/* Calls: */
+	/* Numbers of calls. */
 	int decreases, populates, maps, unmaps;
-	int confused;		/* the driver touched what it must not */
+	int confused;		/* violations that the mock has noticed */
 };
 
 struct mock_buf {
@@ -67,7 +67,7 @@ struct mock_buf {
 	int attaches, begins, ends;
 	struct completion released;
 	struct dma_buf *dmabuf;
-	u8 at_release;		/* owner of all pages, by their content */
+	u8 at_release;		/* OR of the first bytes of all pages */
 };
 
 struct map_test {
@@ -109,7 +109,7 @@ static int mock_index(unsigned long pfn)
 	return 0;
 }
 
-/* Which page an operation is about: without Xen 5.10 has virtual addresses there. */
+/* The index of an operation's page. Without Xen, 5.10 uses virtual addresses here. */
 static int mock_index_addr(u64 host_addr)
 {
 	struct gnttab_map_grant_ref op;
@@ -171,7 +171,7 @@ static int mock_populate(int nr, xen_pfn_t *frames)
 		i = mock_index(frames[k]);
 		if (mock_fails(the_xen->populate_bad, i))
 			return k;
-		/* Xen has nothing to do for a frame that is in its place. */
+		/* Xen has nothing to do for a frame that the domain has kept. */
 		if (the_xen->keeps_frames && the_xen->state[i] == GNTDEV_MAP_OWN)
 			continue;
 		mock_change(i, GNTDEV_MAP_HOLE, HOLE, GNTDEV_MAP_OWN);
@@ -196,7 +196,7 @@ static void mock_map(struct gnttab_map_grant_ref *ops, struct page **pages,
 		ops[k].status = the_xen->map_status;
 		if (mock_fails(the_xen->map_bad, i))
 			continue;
-		/* What is in a frame that stays the domain's does not matter. */
+		/* The content of a frame that the domain keeps does not matter. */
 		own = *(u8 *)page_address(the_xen->pages[i]);
 		if (mock_fails(the_xen->map_torn, i)) {
 			mock_change(i, GNTDEV_MAP_OWN, own, GNTDEV_MAP_HOLE);
@@ -245,7 +245,7 @@ static int mock_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attach
 	return buf->attach_errno;
 }
 
-/* Nobody asks for a DMA address in these tests; without it there is no dma-buf. */
+/* No test uses DMA addresses, but dma_buf_export() requires this callback. */
 static struct sg_table *mock_map_dma_buf(struct dma_buf_attachment *attach,
 					 enum dma_data_direction dir)
 {
@@ -280,7 +280,7 @@ static void mock_end_exchange(struct dma_buf *dmabuf)
 	atomic_set(&buf->users, 0);
 }
 
-/* The pages stay for the test to look at. */
+/* Does not free the pages: the test checks them. */
 static void mock_release(struct dma_buf *dmabuf)
 {
 	struct mock_buf *buf = dmabuf->priv;
@@ -337,7 +337,7 @@ static struct dma_buf *mock_export(struct kunit *test, int index, unsigned int n
 		KUNIT_ASSERT_TRUE(test, !!buf->pages[i]);
 		page_fill(buf->pages[i], OWN_DATA);
 	}
-	/* The hypervisor knows the second buffer's pages behind the first one's. */
+	/* Add the pages to the mock hypervisor's, after those of an earlier buffer. */
 	for (i = 0; t->xen.pages[i]; i++)
 		continue;
 	memcpy(&t->xen.pages[i], buf->pages, nr * sizeof(buf->pages[0]));
@@ -383,7 +383,7 @@ static int map_test_init(struct kunit *test)
 	return 0;
 }
 
-/* Each test has put its buffers; what it did not wait for is waited for here. */
+/* Each test has dropped its buffers. This waits until they are released. */
 static void map_test_exit(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -423,7 +423,7 @@ static int map_fd(struct kunit *test, struct dma_buf *dmabuf, u32 fd, u32 count,
 	return gntdev_map_refs_to_buf(t->priv, dmabuf, &op, refs);
 }
 
-/* On success the test keeps a reference of its own. */
+/* On success the test still has its own reference. */
 static int map_buf(struct kunit *test, struct dma_buf *dmabuf)
 {
 	int ret;
@@ -468,7 +468,7 @@ static void expect_forgotten(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ENOENT);
 }
 
-/* Nothing of a failed attempt is left on the buffer: it can be mapped. */
+/* A failed attempt has left nothing on the buffer. */
 static void expect_unmapped(struct kunit *test, struct dma_buf *dmabuf)
 {
 	expect_forgotten(test);
@@ -477,7 +477,7 @@ static void expect_unmapped(struct kunit *test, struct dma_buf *dmabuf)
 
 /* ------------------------------------------------------------------ */
 
-/* The whole life: who owns the pages when, and what each ioctl says about it. */
+/* The whole life of a mapping: who owns the pages when, and what each ioctl returns. */
 static void life(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -513,7 +513,7 @@ static void life(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->xen.populates, 1);
 }
 
-/* More pages than one hypercall is about. */
+/* More pages than one hypercall handles. */
 static void many_pages(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -530,7 +530,7 @@ static void many_pages(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->xen.populates, 3);
 }
 
-/* Only the pages that were asked for change hands. */
+/* Only the requested pages change their owner. */
 static void part_of_a_buffer(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -548,7 +548,7 @@ static void part_of_a_buffer(struct kunit *test)
 						i < PAGES - 2 ? 0 : OWN_DATA));
 }
 
-/* What is refused is not touched. */
+/* A buffer that is refused is left untouched. */
 static void refused(struct kunit *test, int expected, int got)
 {
 	struct map_test *t = test->priv;
@@ -574,7 +574,7 @@ static void bad_arguments(struct kunit *test)
 	dma_buf_put(dmabuf);
 }
 
-/* What an exporter says, for the caller. */
+/* How an exporter's errors are returned to the caller. */
 static void exporter_fails(struct kunit *test)
 {
 	static const struct {
@@ -609,7 +609,7 @@ static void bad_memory(struct kunit *test)
 	struct dma_buf *dmabuf = mock_dma_buf(test, 0, PAGES);
 	struct page *page = t->bufs[0]->pages[PAGES / 2];
 
-	/* To a slab, or a page table, the memory is no exporter's. */
+	/* A slab page, which an exporter that is right never returns. */
 	t->bufs[0]->pages[PAGES / 2] = virt_to_page(t);
 	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), -EOPNOTSUPP);
 	t->bufs[0]->pages[PAGES / 2] = page;
@@ -617,7 +617,7 @@ static void bad_memory(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->bufs[0]->ends, 1);
 	expect_unmapped(test, dmabuf);
 
-	/* Nothing was left that would keep it from being mapped. */
+	/* The failed attempt does not prevent a later mapping. */
 	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
 }
 
@@ -635,7 +635,7 @@ static struct dma_fence *add_fence(struct kunit *test, struct dma_buf *dmabuf)
 	return fence;
 }
 
-/* An exporter that says nothing is not even attached to. */
+/* gntdev does not even attach to an exporter without begin_exchange. */
 static void exporter_without_consent(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -666,7 +666,7 @@ static void busy_buffer(struct kunit *test)
 	refused(test, -EBUSY, map_fd(test, dmabuf, FD, PAGES, 0));
 	dma_fence_signal(fence);
 	dma_fence_put(fence);
-	/* What is refused by the core is no question to the exporter. */
+	/* The core has refused without a call of the exporter. */
 	KUNIT_EXPECT_EQ(test, t->bufs[0]->begins, 0);
 
 	atomic_inc(&t->bufs[0]->users);
@@ -677,7 +677,7 @@ static void busy_buffer(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
 }
 
-/* Up to 6.1 only a mapping that was made before is known not to be under way. */
+/* Up to 6.1 an importer must have a cached mapping: otherwise it may be just mapping. */
 static void expect_without_mapping(struct kunit *test, struct dma_buf *dmabuf,
 				   struct dma_buf_attachment *attach)
 {
@@ -687,7 +687,7 @@ static void drop_mapping(struct dma_buf_attachment *attach)
 {
 }
 
-/* An importer that consents stays attached, with the mapping that it has. */
+/* An importer that consents stays attached and keeps its mapping. */
 static void importer_with_consent(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -708,7 +708,7 @@ static void importer_with_consent(struct kunit *test)
 	expect_pages(test, t->bufs[0], 0);
 }
 
-/* After that the buffer is as any other: it can be attached to and mapped. */
+/* After the exchange the buffer can be attached to and mapped like any other. */
 static void used_afterwards(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -727,7 +727,7 @@ static void used_afterwards(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, wait_ms(test, LONG_MS), 0);
 }
 
-/* A buffer is mapped once, and a number stands for one mapping at a time. */
+/* A buffer is mapped once, and a number has one live mapping at a time. */
 static void mapped_already(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -739,7 +739,7 @@ static void mapped_already(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, map_fd(test, a, FD + 1, PAGES / 2, 0), -EBUSY);
 	KUNIT_EXPECT_EQ(test, map_fd(test, b, FD, PAGES / 2, 0), -EBUSY);
 
-	/* Released, the number may be used again while the first is pending. */
+	/* After RELEASE the number may be used again while the first mapping is pending. */
 	KUNIT_EXPECT_EQ(test, release_fd(test), 0);
 	t->xen.first = PAGES / 2;
 	KUNIT_EXPECT_EQ(test, map_fd(test, b, FD, PAGES / 2, 0), 0);
@@ -753,7 +753,7 @@ static void mapped_already(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ENOENT);
 }
 
-/* Mappings whose end nobody asks for do not pile up. */
+/* Mappings whose end nobody asks for do not accumulate. */
 static void ends_are_forgotten(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -836,8 +836,8 @@ static void map_fails(struct kunit *test)
 }
 
 /*
- * The buffer cannot be used any more, but closed. It has its memory back, cleared, as
- * soon as the hypervisor has some for it, and is released then.
+ * The buffer cannot be used any more, only closed. When the hypervisor has memory, the
+ * buffer's memory is restored, cleared, and the buffer is released.
  */
 static void expect_unusable(struct kunit *test, struct dma_buf *dmabuf)
 {
@@ -874,8 +874,8 @@ static void populate_fails_in_map(struct kunit *test)
 }
 
 /*
- * A buffer is never released if a page of it, in @lost, is still granted. Only a test
- * can do something about that: it drops what the driver has kept.
+ * A buffer with a page in @lost, which is still granted, is never released. To clean up,
+ * the test drops the references that the driver has kept.
  */
 static void expect_lost(struct kunit *test, unsigned long lost)
 {
@@ -892,12 +892,12 @@ static void expect_lost(struct kunit *test, unsigned long lost)
 	KUNIT_ASSERT_TRUE(test, list_is_singular(&buf->dmabuf->attachments));
 	dma_buf_detach(buf->dmabuf, list_first_entry(&buf->dmabuf->attachments,
 						     struct dma_buf_attachment, node));
-	/* The file that the notifier holds, and its module. */
+	/* The notifier's references to the file and the module. */
 	fput(buf->dmabuf->file);
 	module_put(THIS_MODULE);
 }
 
-/* Nothing is asked of the hypervisor before all that can fail has not. */
+/* If the notifier cannot be registered, there is no hypercall. */
 static void notifier_cannot_be_registered(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -929,7 +929,7 @@ static void end_with_losses(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, wait_ms(test, 0), -ENOENT);
 }
 
-/* The hypervisor has no memory for a while: the exporter waits, and the other domain not. */
+/* The hypervisor has no memory for a while: the grants are unmapped, the exporter waits. */
 static void populate_fails_at_release(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -951,7 +951,7 @@ static void populate_fails_at_release(struct kunit *test)
 	expect_pages(test, t->bufs[0], 0);
 }
 
-/* Where the grants replace the frames at once. */
+/* A directly mapped domain: the grants replace the frames with no hole in between. */
 static void frames_are_kept(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -972,7 +972,7 @@ static void frames_are_kept(struct kunit *test)
 	expect_pages(test, t->bufs[0], 0);
 }
 
-/* Pages whose turn to be mapped did not come are cleared, too. */
+/* Pages that were not mapped because an earlier batch failed are cleared, too. */
 static void frames_are_kept_and_cleared(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -1003,9 +1003,9 @@ static void unmap_fails_at_release(struct kunit *test)
 }
 
 /* ------------------------------------------------------------------ */
-/* Others that are late. */
+/* Uses that end after the last reference is dropped. */
 
-/* A process has the memory mapped through the exporter's device file, beyond the end. */
+/* A process keeps the memory mapped through the exporter's device file. */
 static void mapped_at_release(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -1045,8 +1045,8 @@ static void expect_owners(struct kunit *test, u8 owner)
 }
 
 /*
- * A device is still at work when the last reference goes. Whoever dropped it is
- * not held up, and the exporter's release comes when the fence has signaled.
+ * A device still accesses the buffer when the last reference is dropped. The task that
+ * drops it does not wait, and the exporter's release follows after the fence has signaled.
  */
 static void fence_pending_at_release(struct kunit *test)
 {
@@ -1077,7 +1077,7 @@ static void fence_pending_at_release(struct kunit *test)
 	expect_pages(test, t->bufs[0], 0);
 }
 
-/* Longer than the worker waits in one go. */
+/* The fence is pending for longer than one run of the worker waits. */
 static void fence_pending_for_long(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -1096,7 +1096,7 @@ static void fence_pending_for_long(struct kunit *test)
 	expect_pages(test, t->bufs[0], 0);
 }
 
-/* Somebody who does something to the memory under the lock, and has no reference to the buffer. */
+/* A lock holder changes the memory, without a reference to the buffer. */
 static void locked_at_release(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -1113,7 +1113,7 @@ static void locked_at_release(struct kunit *test)
 	expect_pages(test, t->bufs[0], 0);
 }
 
-/* The gntdev file is closed first: that is a release, and nobody waits. */
+/* The gntdev file is closed first: this releases the mapping and does not wait. */
 static void closed_before_the_buffer(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -1130,7 +1130,7 @@ static void closed_before_the_buffer(struct kunit *test)
 }
 
 /* ------------------------------------------------------------------ */
-/* Several at once. */
+/* Several threads. */
 
 struct waiter {
 	struct kunit *test;
@@ -1167,7 +1167,7 @@ static void waiter_start(struct kunit *test, struct waiter *w, u32 ms)
 	wait_for_completion(&w->started);
 }
 
-/* To be stopped looks like a signal to a thread: let it come to its end first. */
+/* kthread_stop() would end the wait like a signal, so let the thread end it first. */
 static int waiter_end(struct waiter *w)
 {
 	wait_for_completion(&w->ended);
@@ -1224,7 +1224,7 @@ static int mapper_thread(void *data)
 	return 0;
 }
 
-/* Of many who map one buffer at the same time one succeeds. */
+/* If several threads map one buffer at the same time, one of them succeeds. */
 static void one_mapper_wins(struct kunit *test)
 {
 	struct map_test *t = test->priv;
@@ -1295,7 +1295,7 @@ static struct kunit_suite map_test_suite = {
 
 kunit_test_suite(map_test_suite);
 
-/* The driver's own is in a module that needs Xen. */
+/* The driver's version is in a module that needs Xen. */
 bool gntdev_test_page_count(unsigned int count)
 {
 	return !count;

@@ -2,29 +2,29 @@
 /*
  * Grant references mapped into a dma-buf that another driver exported.
  *
- * The pages of a buffer change their owner twice, between dma_buf_begin_exchange() and
- * dma_buf_end_exchange(), which keep everybody else away:
+ * The pages of a buffer change their owner twice, each time between dma_buf_begin_exchange()
+ * and dma_buf_end_exchange(), which keep all other users away:
  *
  *   own -> hole -> foreign   in MAP_REFS_TO_BUF: all pages or none
- *   foreign -> hole -> own   in a worker, after the last reference to the buffer is
- *                            gone; or in MAP_REFS_TO_BUF if the first way fails
+ *   foreign -> hole -> own   in a worker, after the last reference to the buffer has been
+ *                            dropped; or in MAP_REFS_TO_BUF if the first change fails
  *
- * The worker tries until the memory is idle and the hypervisor has filled all holes. So
- * long the exporter's release is put off. If MAP_REFS_TO_BUF cannot fill the holes that
- * it has made, the buffer stays unusable, and the worker fills them after the last
- * reference is gone. A grant that the hypervisor does not unmap is lost: its buffer is
- * never released.
+ * The worker retries until the memory is idle and the hypervisor has filled all holes.
+ * Until then the exporter's release is delayed. If MAP_REFS_TO_BUF cannot fill the holes
+ * that it has made, the buffer stays unusable, and the worker fills them after the last
+ * reference has been dropped. A page whose grant the hypervisor does not unmap is lost: its
+ * buffer is never released.
  *
- * A mapping is a struct gntdev_map. It is found by the number of its buffer's file
- * descriptor in the list of the gntdev file that made it. The list and the release
- * notifier own it, so that it outlives the file. It holds of the buffer:
+ * A mapping is a struct gntdev_map. It is in a list of the gntdev file that made it, where
+ * the ioctls look it up by the number that its buffer's file descriptor had. That list and
+ * the release notifier each hold a reference to it. The mapping holds on the buffer:
  *
  *   a reference to the file   until RELEASE, or until the gntdev file is closed
- *   a release notifier        until all is restored: the exporter may not free the pages
- *   an attachment             until all is restored: it may not move them either
+ *   a release notifier        until the pages are restored: the exporter cannot free them
+ *   an attachment             until the pages are restored: the exporter cannot move them
  *
  * Locks, outer to inner: priv->mapping, those of dma_buf_begin_exchange(). priv->lock
- * guards the list of a file. gntdev_map.lock is innermost.
+ * protects the list of a file. gntdev_map.lock is innermost.
  */
 
 #define pr_fmt(fmt) "xen:" KBUILD_MODNAME ": " fmt
@@ -53,33 +53,33 @@
 #include "gntdev-common.h"
 #include "gntdev-dmabuf-map.h"
 
-/* Eventfds that one mapping may have. */
+/* The most eventfds that one mapping may have. */
 #define GNTDEV_MAP_EVENTS	16
-/* Pages that one hypercall is about. */
+/* The most pages of one hypercall. */
 #define GNTDEV_MAP_BATCH	128
-/* What the worker waits before its second attempt. The wait doubles, up to a second. */
+/* Delay before the worker's second attempt. It doubles each time, up to a second. */
 #define GNTDEV_MAP_RETRY_MS	1
 
-/* Who owns what is behind a page of the buffer. */
+/* Who owns the memory behind a page of the buffer. */
 enum gntdev_map_owner {
 	GNTDEV_MAP_OWN,		/* memory of this domain */
-	GNTDEV_MAP_HOLE,	/* nothing is there */
+	GNTDEV_MAP_HOLE,	/* there is no memory */
 	GNTDEV_MAP_FOREIGN,	/* memory of the other domain */
-	GNTDEV_MAP_LOST,	/* the same, for ever */
+	GNTDEV_MAP_LOST,	/* the same; the hypervisor did not unmap it */
 };
 
 /* The mappings of an open gntdev file. */
 struct gntdev_map_priv {
-	struct mutex mapping;		/* serialises the attempts to map */
-	struct mutex lock;		/* guards @maps, and the released flag of each */
-	struct list_head maps;		/* those whose end was not reported yet */
+	struct mutex mapping;		/* serialises MAP_REFS_TO_BUF */
+	struct mutex lock;		/* protects @maps, and the released flag of each */
+	struct list_head maps;		/* mappings whose end has not been reported yet */
 	const struct gntdev_map_backend *backend;
-	struct device *dev;		/* is attached to the buffers */
+	struct device *dev;		/* the device that is attached to the buffers */
 };
 
 /* An eventfd to be signaled when the mappings under a number are undone. */
 struct gntdev_map_event {
-	refcount_t pending;		/* how many are not, and one for the ioctl */
+	refcount_t pending;		/* mappings not undone yet, and one for the ioctl */
 	struct eventfd_ctx *ctx;
 };
 
@@ -90,7 +90,7 @@ struct gntdev_map_event_link {
 
 struct gntdev_map_page {
 	struct page *page;
-	grant_handle_t handle;	/* what the hypervisor calls the mapping */
+	grant_handle_t handle;	/* identifies the grant mapping to the hypervisor */
 	u8 owner;		/* enum gntdev_map_owner */
 };
 
@@ -108,13 +108,13 @@ struct gntdev_map_batch {
 
 /* Grants mapped into a dma-buf. */
 struct gntdev_map {
-	struct kref kref;		/* one for the list that it is in, one for @notifier */
+	struct kref kref;		/* one for &gntdev_map_priv.maps, one for @notifier */
 	struct list_head next;		/* in &gntdev_map_priv.maps */
-	u32 fd;				/* what the buffer's file descriptor was */
-	bool released;			/* the reference to the buffer is dropped */
-	struct completion done;		/* the buffer has its memory back; @result is valid */
+	u32 fd;				/* number that the buffer's file descriptor had */
+	bool released;			/* the reference to the buffer has been dropped */
+	struct completion done;		/* all pages are own or lost; @result is valid */
 	int result;			/* zero, or -EIO if a page is lost */
-	spinlock_t lock;		/* guards @events against @done */
+	spinlock_t lock;		/* protects @events; none is added after @done */
 	struct list_head events;	/* struct gntdev_map_event_link */
 	unsigned int nr_events;
 
@@ -123,13 +123,13 @@ struct gntdev_map {
 	struct dma_buf_attachment *attach;
 	struct dma_buf_release_notifier notifier;
 	struct delayed_work work;	/* restores the pages */
-	unsigned int attempts;		/* how often that was in vain */
-	bool unusable;			/* the way in failed, and so did the way back */
+	unsigned int attempts;		/* failed attempts to restore the pages */
+	bool unusable;			/* MAP_REFS_TO_BUF could not restore the pages */
 
-	domid_t domid;			/* that granted */
+	domid_t domid;			/* the domain that granted the pages */
 	unsigned int count;
 	struct gntdev_map_page *pages;
-	struct gntdev_map_batch *batch;	/* so that the way back needs no memory */
+	struct gntdev_map_batch *batch;	/* allocated early: restoring needs no memory */
 };
 
 static struct workqueue_struct *gntdev_map_wq;
@@ -137,7 +137,7 @@ static struct workqueue_struct *gntdev_map_wq;
 /* ------------------------------------------------------------------ */
 /* The hypervisor. */
 
-/* Does Xen map the memory of this domain to frames of the same numbers? */
+/* Whether Xen maps the memory of this domain to frames of the same numbers. */
 static bool gntdev_map_direct_mapped(void)
 {
 	if (!IS_ENABLED(CONFIG_ARM) && !IS_ENABLED(CONFIG_ARM64))
@@ -157,7 +157,7 @@ static const struct gntdev_map_backend gntdev_map_xen = {
 /* ------------------------------------------------------------------ */
 /* A mapping and its memory. */
 
-/* Charged to the process that maps; that there are limits is no reason for a warning. */
+/* Charged to the process that maps. A failure because of a limit needs no warning. */
 #define GNTDEV_MAP_GFP	(GFP_KERNEL_ACCOUNT | __GFP_NOWARN)
 
 static void gntdev_map_free_pages(struct gntdev_map *map)
@@ -208,8 +208,8 @@ static struct gntdev_map *gntdev_map_alloc(const struct gntdev_map_priv *priv,
 }
 
 /*
- * Memory of this domain that the kernel can clear. Whether it may be given away is the
- * exporter's word; this finds exporters that are wrong.
+ * Whether @page is memory of this domain that the kernel can clear. The exporter has
+ * already consented to give it away; this check finds exporters that are wrong.
  */
 static bool gntdev_map_usable(struct page *page)
 {
@@ -219,14 +219,14 @@ static bool gntdev_map_usable(struct page *page)
 	    PageHighMem(page) || PageSlab(compound_head(page)) || PageTable(page) ||
 	    PageBuddy(page) || PageOffline(page) || PageHWPoison(page) || PageAnon(page))
 		return false;
-	/* Granted by another domain: on Arm that is on record. */
+	/* False for a page that another domain granted: on Arm the kernel records those. */
 	return pfn_to_bfn(pfn) == pfn;
 }
 
 /* ------------------------------------------------------------------ */
 /* Changes of owner, between dma_buf_begin_exchange() and dma_buf_end_exchange(). */
 
-/* Makes a batch of the next pages from @first on that are @owner's; returns where it ends. */
+/* Fills the batch with the next pages of @owner, from @first on. Returns where it ends. */
 static unsigned int gntdev_map_batch(struct gntdev_map *map, unsigned int first, u8 owner)
 {
 	struct gntdev_map_batch *batch = map->batch;
@@ -242,7 +242,7 @@ static unsigned int gntdev_map_batch(struct gntdev_map *map, unsigned int first,
 	return first;
 }
 
-/* Put own memory, zeroed, into all holes, or up to one that the hypervisor has none for. */
+/* Fill all holes with zeroed own memory. Returns false if the hypervisor has too little. */
 static bool gntdev_map_fill(struct gntdev_map *map)
 {
 	struct gntdev_map_batch *batch = map->batch;
@@ -264,7 +264,7 @@ static bool gntdev_map_fill(struct gntdev_map *map)
 	return true;
 }
 
-/* Give the memory of all pages back, leaving holes. */
+/* Give the memory of all pages back to the hypervisor, which leaves holes. */
 static int gntdev_map_empty(struct gntdev_map *map)
 {
 	struct gntdev_map_batch *batch = map->batch;
@@ -272,15 +272,15 @@ static int gntdev_map_empty(struct gntdev_map *map)
 	int emptied;
 
 	/*
-	 * Frames of a domain that is mapped directly stay its own whatever happens, and
-	 * populating puts them back: let the grants replace them, with no hole in
-	 * between. They are cleared when they are back.
+	 * A directly mapped domain keeps its frames while grants are mapped over them, and
+	 * populating restores them. So the grants replace them here with no hole in
+	 * between. The frames are cleared when they are restored.
 	 */
 	if (map->backend->keeps_frames())
 		return 0;
 	for (i = gntdev_map_batch(map, 0, GNTDEV_MAP_OWN); batch->count;
 	     i = gntdev_map_batch(map, i, GNTDEV_MAP_OWN)) {
-		/* The next owner of the memory need not know what was in it. */
+		/* Do not leak the content to the next owner of the memory. */
 		for (k = 0; k < batch->count; k++) {
 			dma_buf_clear_exchanged(batch->pages[k]);
 			batch->frames[k] = xen_page_to_gfn(batch->pages[k]);
@@ -309,7 +309,7 @@ static int gntdev_map_errno(const struct gnttab_map_grant_ref *op)
 	}
 }
 
-/* Map the grants, up to the batch of the first that fails: the error is its. */
+/* Map the grants, up to the first batch in which one fails. Returns the first error. */
 static int gntdev_map_grants(struct gntdev_map *map, const u32 *refs)
 {
 	struct gntdev_map_batch *batch = map->batch;
@@ -339,9 +339,9 @@ static int gntdev_map_grants(struct gntdev_map *map, const u32 *refs)
 		}
 	}
 	/*
-	 * Where it replaced a frame, a grant that the kernel has no memory to note down
-	 * leaves a hole: it is unmapped again at once, see set_foreign_p2m_mapping(). Other
-	 * frames are in place, but have to be cleared. To fill what is no hole does that.
+	 * If set_foreign_p2m_mapping() has no memory to record a grant, it unmaps the grant
+	 * again, which leaves a hole if the grant had replaced a frame. The status does not
+	 * tell this hole from a frame that is still in place, so fill and clear all of them.
 	 */
 	for (i = 0; ret && i < map->count; i++)
 		if (map->pages[i].owner == GNTDEV_MAP_OWN)
@@ -349,7 +349,7 @@ static int gntdev_map_grants(struct gntdev_map *map, const u32 *refs)
 	return ret;
 }
 
-/* One attempt to put own memory behind all pages. Returns whether no hole is left. */
+/* Try once to put own memory behind all pages. Returns whether no hole is left. */
 static bool gntdev_map_restore(struct gntdev_map *map)
 {
 	struct gntdev_map_batch *batch = map->batch;
@@ -387,9 +387,9 @@ static void gntdev_map_event_put(struct gntdev_map_event *event)
 }
 
 /*
- * Every page is its own again, or lost. With a lost page the release of the buffer is
- * never resumed. The attachment stays as well, because an exporter may move what is not
- * attached, and so does the module, which has the device of the attachment.
+ * Every page is own memory again, or lost. With a lost page the release of the buffer is
+ * never resumed. The attachment stays, too, because an exporter may move a buffer without
+ * attachments. The module stays loaded, because the attachment refers to its device.
  */
 static void gntdev_map_finish(struct gntdev_map *map)
 {
@@ -417,7 +417,7 @@ static void gntdev_map_finish(struct gntdev_map *map)
 	gntdev_map_put(map);
 }
 
-/* One wait takes no longer than a second; then the worker is queued again. */
+/* One run waits no longer than a second for fences; then the worker is queued again. */
 static void gntdev_map_work(struct work_struct *work)
 {
 	struct gntdev_map *map = container_of(to_delayed_work(work), struct gntdev_map, work);
@@ -438,9 +438,9 @@ static void gntdev_map_work(struct work_struct *work)
 }
 
 /*
- * The last reference to the buffer is gone: nobody can import it any more. What devices
- * were told to do with it may take a while, and this may be a task on its way out whose
- * next step, closing the file behind a fence, signals it. So nothing is waited for here.
+ * The last reference to the buffer has been dropped: nobody can import it any more. Devices
+ * may still access it. This does not wait for their fences: the task may be an exiting one
+ * that signals a fence only later, when it closes the file of that fence's exporter.
  */
 static void gntdev_map_notify(struct dma_buf_release_notifier *notifier,
 			      struct dma_buf *dmabuf)
@@ -453,7 +453,7 @@ static void gntdev_map_notify(struct dma_buf_release_notifier *notifier,
 /* ------------------------------------------------------------------ */
 /* The ioctls. */
 
-/* From own memory to the other domain's, or nothing, or an unusable buffer. */
+/* Replace own memory with the other domain's. If that fails, restore or set @unusable. */
 static int gntdev_map_exchange(struct gntdev_map *map, struct page **pages, const u32 *refs)
 {
 	unsigned int i;
@@ -480,12 +480,12 @@ static int gntdev_map_attach(struct gntdev_map *map, struct device *dev)
 {
 	long ret;
 
-	/* Many exporters that do not consent have to move the buffer to attach. */
+	/* Many exporters that do not consent move a buffer when a driver attaches to it. */
 	if (!map->dmabuf->ops->begin_exchange)
 		return -EOPNOTSUPP;
 	map->attach = dma_buf_attach(map->dmabuf, dev);
 	if (IS_ERR(map->attach)) {
-		/* The errors of an exporter that mean something to the caller of MAP. */
+		/* MAP_REFS_TO_BUF returns these errors. All others mean: not supported. */
 		ret = PTR_ERR(map->attach);
 		return ret == -ENOMEM || ret == -EBUSY || ret == -EINTR ? ret : -EOPNOTSUPP;
 	}
@@ -508,7 +508,7 @@ static struct gntdev_map *gntdev_map_find_live(struct gntdev_map_priv *priv, u32
 	return NULL;
 }
 
-/* From now on it is found. Successes under its number that nobody asked for go. */
+/* Let lookups find @new. Drop mappings under its number that were undone without error. */
 static void gntdev_map_publish(struct gntdev_map_priv *priv, struct gntdev_map *new)
 {
 	struct gntdev_map *map, *next;
@@ -526,7 +526,7 @@ static void gntdev_map_publish(struct gntdev_map_priv *priv, struct gntdev_map *
 		gntdev_map_put(map);
 }
 
-/* On success @priv has the caller's reference to @map's buffer. */
+/* On success @priv takes over the caller's reference to @map's buffer. */
 static int gntdev_map_try(struct gntdev_map_priv *priv, struct gntdev_map *map,
 			  struct page **pages, const u32 *refs)
 {
@@ -548,11 +548,11 @@ static int gntdev_map_try(struct gntdev_map_priv *priv, struct gntdev_map *map,
 		return 0;
 	}
 	if (map->unusable) {
-		/* As after RELEASE, but that nobody asks: the notifier has it. */
+		/* As after RELEASE, but no lookup finds it: the notifier owns the reference. */
 		kref_get(&map->kref);
 		return ret;
 	}
-	/* This succeeds, because the caller holds a reference. */
+	/* This cannot fail, because the caller holds a reference to the buffer. */
 	dma_buf_unregister_release_notifier(&map->notifier);
 	dma_buf_detach(map->dmabuf, map->attach);
 	return ret;
@@ -566,7 +566,7 @@ static int gntdev_map_refs_to_buf(struct gntdev_map_priv *priv, struct dma_buf *
 	struct page **pages;
 	int ret = -ENOMEM;
 
-	/* The buffers of exporters that consent begin at a page. */
+	/* The buffers of exporters that consent begin at a page boundary. */
 	if (op->data_ofs || op->count > PAGE_ALIGN(dmabuf->size) >> PAGE_SHIFT)
 		return -EINVAL;
 	map = gntdev_map_alloc(priv, dmabuf, op->fd, op->domid, op->count);
@@ -581,7 +581,7 @@ static int gntdev_map_refs_to_buf(struct gntdev_map_priv *priv, struct dma_buf *
 		}
 	}
 	kvfree(pages);
-	/* What has it keeps it by references of its own. */
+	/* The list and the notifier hold references of their own. */
 	if (ret)
 		gntdev_map_put(map);
 	return ret;
@@ -595,7 +595,7 @@ static int gntdev_map_ioctl_refs_to_buf(struct gntdev_map_priv *priv,
 	u32 *refs;
 	int ret;
 
-	/* A PV domain's page tables hold machine frames: nothing can be replaced. */
+	/* A PV domain's page tables hold machine frames, so frames cannot be replaced. */
 	if (xen_pv_domain() || PAGE_SIZE != XEN_PAGE_SIZE)
 		return -EOPNOTSUPP;
 	if (op->flags || op->domid >= DOMID_FIRST_RESERVED || gntdev_test_page_count(op->count))
@@ -640,8 +640,8 @@ static int gntdev_map_release(struct gntdev_map_priv *priv, u32 fd)
 }
 
 /*
- * A released mapping under @fd that is not undone yet, with a reference; NULL if
- * there is none. Then all that are undone go into @ended.
+ * Returns a released mapping under @fd that is not undone yet, with a reference. If there
+ * is none, moves all released mappings under @fd to @ended and returns NULL.
  */
 static struct gntdev_map *gntdev_map_next_pending(struct gntdev_map_priv *priv, u32 fd,
 						  struct list_head *ended)
@@ -675,10 +675,10 @@ static int gntdev_map_wait_released(struct gntdev_map_priv *priv, u32 fd, u32 ms
 	}
 	while ((map = gntdev_map_next_pending(priv, fd, &ended))) {
 		mutex_unlock(&priv->lock);
-		/* Even with no time it would wait for a tick. */
+		/* With a timeout of 0 wait_for_completion_*() still waits for a tick. */
 		left = left ? wait_for_completion_interruptible_timeout(&map->done, left) :
 			      completion_done(&map->done);
-		/* Another waiter may take it off the list: remember it here. */
+		/* Another waiter may take @map off the list: remember its result here. */
 		if (left > 0 && result != -EIO)
 			result = map->result;
 		gntdev_map_put(map);
@@ -697,8 +697,8 @@ static int gntdev_map_wait_released(struct gntdev_map_priv *priv, u32 fd, u32 ms
 }
 
 /*
- * Allocate a link for each mapping under @fd, then add them: all or none. The
- * number of eventfds of a mapping grows here only, under @priv->lock.
+ * Allocate a link for each mapping under @fd first, so that a failure adds none. Only this
+ * function adds eventfds to a mapping, under @priv->lock.
  */
 static int gntdev_map_add_event(struct gntdev_map_priv *priv, u32 fd,
 				struct gntdev_map_event *event)
@@ -814,7 +814,7 @@ gntdev_map_priv_create(const struct gntdev_map_backend *backend, struct device *
 	return priv;
 }
 
-/* Nobody uses @priv any more. */
+/* The gntdev file is being released: nobody else uses @priv any more. */
 void gntdev_map_close(struct gntdev_map_priv *priv)
 {
 	struct gntdev_map *map, *next;
@@ -841,7 +841,7 @@ int gntdev_map_init(void)
 	return gntdev_map_wq ? 0 : -ENOMEM;
 }
 
-/* Buffers with a notifier hold the module; what they left to do is waited for. */
+/* Buffers with a notifier pin the module; this waits for workers that are still running. */
 void gntdev_map_exit(void)
 {
 	destroy_workqueue(gntdev_map_wq);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Grant references mapped into a dma-buf that another driver exported: what
- * gntdev.c calls, and the seam that the KUnit tests use.
+ * Grant references mapped into a dma-buf that another driver exported: the
+ * interface for gntdev.c, and the backend that KUnit tests replace.
  */
 
 #ifndef _GNTDEV_DMABUF_MAP_H
@@ -15,17 +15,17 @@ struct device;
 struct gntdev_map_priv;
 
 /**
- * struct gntdev_map_backend - what is asked of the hypervisor
- * @keeps_frames: whether the domain's frames stay its own although grants are mapped
- *	over them, so that it need not give them back first. Then @decrease is not
- *	called.
- * @decrease: give @nr frames back; returns how many were taken, from the first
- *	on, or a negative errno.
+ * struct gntdev_map_backend - operations of the hypervisor
+ * @keeps_frames: whether the domain keeps its frames while grants are mapped over
+ *	them, so that it does not have to give them back first. If so, @decrease is
+ *	not called.
+ * @decrease: give @nr frames back; returns how many the hypervisor took, counted
+ *	from the first, or a negative errno.
  * @populate: put memory behind @nr frame numbers; returns like @decrease.
  * @map: map @nr grants at the pages' addresses; on return the status of each
  *	operation is valid. Never waits.
  * @unmap: unmap @nr grants from pages that nobody uses; on return the status of
- *	each operation is valid
+ *	each operation is valid.
  */
 struct gntdev_map_backend {
 	bool (*keeps_frames)(void);

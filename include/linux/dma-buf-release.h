@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Notifiers that run when the last user of a dma-buf is gone, before its release: see
- * "Release notifiers" in drivers/dma-buf/dma-buf-release.c.
+ * Notifiers that run after the last reference to a dma-buf is dropped, before its release:
+ * see "Release notifiers" in drivers/dma-buf/dma-buf-release.c.
  */
 
 #ifndef _LINUX_DMA_BUF_RELEASE_H
@@ -14,18 +14,18 @@ struct file;
 struct module;
 
 /**
- * struct dma_buf_release_notifier - what runs before a dma-buf is released
+ * struct dma_buf_release_notifier - a callback that runs before a dma-buf is released
  *
  * Embed it into a structure of the driver and zero it before it is registered for the
  * first time. It must stay valid until it has been unregistered, or until the driver has
- * called dma_buf_resume_release(); then it may be freed or registered again. A driver that
+ * called dma_buf_resume_release(). Then it may be freed or registered again. A driver that
  * never resumes the release may free the notifier once its callback has started.
  */
 struct dma_buf_release_notifier {
 	/**
 	 * @release:
 	 *
-	 * Called once, when the last reference to @dmabuf is gone. Nobody can get a
+	 * Called once, after the last reference to @dmabuf is dropped. Nobody can get a
 	 * reference any more. Attachments and memory stay until the driver calls
 	 * dma_buf_resume_release(), here or later.
 	 *
@@ -45,7 +45,7 @@ struct dma_buf_release_notifier {
 	 */
 	struct module *owner;
 
-	/* private: until the callback starts under the lock of dma-buf-release.c */
+	/* private: until the callback starts, protected by the lock of dma-buf-release.c */
 	struct hlist_node node;
 	struct file *file;	/* set from registering until the release is resumed */
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Carry fences between implicit and explicit synchronisation on a dma-buf.
+ * Pass fences between implicit and explicit synchronisation on a dma-buf.
  *
  * A program whose API passes fences as sync_files (Vulkan is one) shares a buffer
  * with drivers that wait for the fences that the kernel keeps in the buffer. Around
@@ -10,7 +10,7 @@
  *   2. lets its work wait for that sync_file, and gets a sync_file of the work,
  *   3. imports the second sync_file with the access that happened, publish().
  *
- * The steps are not atomic: keep others from submitting work between 1 and 3.
+ * The steps are not atomic: keep other programs from submitting work between 1 and 3.
  *
  * No GPU is needed here: the buffer comes from udmabuf, and the work is a fence of
  * sw_sync (debugfs, CONFIG_SW_SYNC), which this program signals itself. The structs
@@ -34,7 +34,7 @@
 
 #define PAGES 4
 
-/* In no header: drivers/dma-buf/sw_sync.c. */
+/* No header has these; they are from drivers/dma-buf/sw_sync.c. */
 struct sw_sync_create_fence_data {
 	__u32 value;
 	char name[32];
@@ -50,7 +50,7 @@ static void die(const char *what)
 	exit(1);
 }
 
-/* Step 1: a sync_file that signals when an access of that kind may begin. */
+/* Step 1: returns a sync_file that signals when an access of that kind may begin. */
 static int wait_for(int buffer, __u32 access)
 {
 	struct dma_buf_export_sync_file arg = { .flags = access };
@@ -60,7 +60,7 @@ static int wait_for(int buffer, __u32 access)
 	return arg.fd;
 }
 
-/* Step 3: later users of the buffer wait for @sync_file, which may be closed then. */
+/* Step 3: makes later users of the buffer wait for @sync_file, which may then be closed. */
 static void publish(int buffer, __u32 access, int sync_file)
 {
 	struct dma_buf_import_sync_file arg = { .flags = access, .fd = sync_file };
@@ -119,7 +119,7 @@ static int create_device(void)
 	return device;
 }
 
-/* Step 2, of the API: the work would wait for @before, and returns its own sync_file. */
+/* Step 2, for the API: a real one lets the work wait for @before. Returns its sync_file. */
 static int submit(int device, int before)
 {
 	struct sw_sync_create_fence_data data = { .value = 1, .name = "work" };

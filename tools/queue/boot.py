@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The developer's loop: build any kernel tree, boot it, run programs and load modules in it.
+"""Build any kernel tree, boot it, and run programs and load modules in it, during development.
 
     boot.py TREE [FILE...] [-c COMMAND]...
 
-The FILEs (static programs, .ko modules) are put into /test in the guest. Each COMMAND is run by sh
-there; without any, each module is loaded and unloaded and each other FILE is run. The output of
-each, and whatever looks like a fault on the console, is printed.
+boot.py puts each FILE (a static program or a .ko module) into /test in the guest. There sh runs each
+COMMAND. Without a COMMAND, the guest loads and unloads each module and runs each program. boot.py
+prints their output, and what looks like a fault on the console.
 
     boot.py --xen arm64 TREE [FILE...] [-c COMMAND]... [--peer COMMAND]...
 
-boots it as the first domain of Xen, on arm64, with a second domain for each --peer, domids 1, 2 ...,
-that runs that COMMAND (words, no shell); the FILEs are there, too. With --xen pvh and
---xen pv it is on x86-64, alone, as a first domain of that kind. With
+boots the tree as the first domain of Xen, on arm64. Each --peer adds a domain (domids 1, 2 ...) that
+runs the COMMAND of that --peer, without a shell; these domains have the FILEs, too. --xen pvh and
+--xen pv boot the tree on x86-64, as a first domain of that kind without other domains. With
 
     --make tools/testing/selftests/drivers/xen
 
-all programs of that directory of the tree are built for the guest and join the FILEs.
+boot.py builds all programs in that directory of the tree for the guest, and adds them to the FILEs.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/// A fence may be looked at under rcu_read_lock() without a reference, so its
-/// release leaves the memory to dma_fence_free(), kfree_rcu() or call_rcu().
+/// A reader may look at a fence under rcu_read_lock() without a reference, so the
+/// fence's release must free the memory with dma_fence_free(), kfree_rcu() or
+/// call_rcu().
 ///
-/// Looks for kfree() in the release itself. Not seen are kvfree() and
-/// kmem_cache_free(), and what is freed in a function that the release calls.
+/// The rule finds kfree() in the release itself. It does not find kvfree() and
+/// kmem_cache_free(), nor a kfree() in a function that the release calls.
 ///
 // Confidence: High
 // Keywords: dma_fence_ops

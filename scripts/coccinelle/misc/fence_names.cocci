@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/// The names of a fence belong to its exporter, who may free them when a grace
-/// period of RCU has passed since the fence signaled. Ask for them with
+/// The names of a fence belong to its exporter, which may free them when a grace
+/// period of RCU has passed since the fence signaled. Get them with
 /// dma_fence_driver_name() and dma_fence_timeline_name() under rcu_read_lock(),
-/// and use them there through rcu_dereference().
+/// and read the result there with rcu_dereference().
 ///
-/// An operation that hands the question on to another fence is called by these
-/// helpers and may ask directly. Of trace headers only macros are seen: search
-/// them for get_driver_name and get_timeline_name.
+/// A fence's own operation that returns the name of another fence is called by these
+/// helpers and may call the operation of that fence directly. Of trace headers
+/// Coccinelle sees only macros: search them for get_driver_name and get_timeline_name.
 ///
 // Confidence: High
 // Keywords: get_driver_name, get_timeline_name, dma_fence_driver_name, dma_fence_timeline_name

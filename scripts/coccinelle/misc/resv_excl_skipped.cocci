@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /// A shared fence of a reservation object may signal before the exclusive one.
-/// Whoever waits for the exclusive fence only if there are no shared ones can
-/// overtake it.
+/// Code that waits for the exclusive fence only if there are no shared fences
+/// may go on while the exclusive fence is pending.
 ///
 // Confidence: Moderate
 // Keywords: dma_resv_get_excl

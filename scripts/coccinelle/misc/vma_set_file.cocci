@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /// A vma holds one reference on the file it refers to. An mmap handler that lets
-/// it refer to another file does that with vma_set_file(), which takes the one
-/// reference and drops the other. Done by hand it tends to be right on one path
-/// and to put a file twice on the next.
+/// the vma refer to another file calls vma_set_file(), which takes the new
+/// reference and drops the old one. Code that does so by hand is often right on
+/// one path and has a double put on another.
 ///
 // Confidence: High
 // Keywords: vm_file
@@ -12,7 +12,7 @@ virtual context
 virtual org
 virtual report
 
-// Where a vma without a file gets its first one is no handler's business.
+// Not handlers: shmem_zero_setup() gives a vma its first file; vma_set_file() is the helper.
 @swap@
 identifier fn != {shmem_zero_setup, vma_set_file};
 identifier vma;

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Where things are, and which kernels there are: the values read from kernels.toml.
 
-A Queue is passed to whatever weaves or unweaves, so that the tests can hand over a toy one. The
-module's own names (ROOT, kernels(), ...) describe the repository this file lies in.
+Functions that weave or unweave take a Queue, so that the tests can pass a toy one. The module's own
+names (ROOT, kernels(), ...) describe the repository that contains this file.
 """
 
 import re
@@ -19,7 +19,7 @@ BUILD = ROOT / "build"
 OUT = ROOT / "out"
 TABLE = HERE / "kernels.toml"
 
-# What of the repository goes into a kernel. Everything else (tools/queue, README.md, ...) stays here.
+# The parts of the repository that go into a kernel. Everything else (tools/queue, README.md, ...) stays here.
 SHIPPED = ("drivers", "fs", "include", "mm", "Documentation", "samples", "scripts", "tools/testing", "MAINTAINERS")
 
 
@@ -58,7 +58,7 @@ class Kernel:
 class Queue:
     """A repository of this layout, its places for results, and its kernels, oldest first.
 
-    @features: names of the topics that commands are to use, with what these need; none means all.
+    @features: names of the topics that commands use, together with what these need; none means all.
     """
 
     root: Path
@@ -101,7 +101,7 @@ def load(root=ROOT, table=TABLE):
 
 
 def pin(queue, kernel, tree):
-    """Write the id of @kernel's woven @tree into the table; returns whether it was another."""
+    """Write the id of @kernel's woven @tree into the table; returns whether it has changed."""
     text = queue.table.read_text(encoding="utf-8")
     line, place = f'woven = "{tree}"', re.compile(rf'^name\s*=\s*"{re.escape(kernel.name)}".*$', re.MULTILINE)
     parts = re.split(r"^(?=\[)", text, flags=re.MULTILINE)
@@ -117,7 +117,7 @@ def pin(queue, kernel, tree):
 
 
 def parse_release(makefile):
-    """("5.10", "5.10.259") by the text of a kernel's top Makefile; ("", "") if it is none."""
+    """("5.10", "5.10.259") from the text of a kernel's top Makefile; ("", "") if @makefile is something else."""
     values = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL)\s*=\s*(\d+)\s*$", makefile, re.MULTILINE))
     if not {"VERSION", "PATCHLEVEL"} <= set(values):
         return "", ""
@@ -137,7 +137,7 @@ FEATURES = []       # names of topics, see choose()
 
 
 def choose(features):
-    """Have queue() use these topics only; for the front door, before anything else."""
+    """Make queue() use only these topics; cli.py calls this before anything else."""
     FEATURES[:] = features
     queue.cache_clear()
 
@@ -157,7 +157,7 @@ def kernel(name):
 
 
 def __getattr__(name):
-    # Read on first use: a broken table is then an error message of the command, not of the import.
+    # Read on first use, so that a broken table is an error message of the command, not of the import.
     if name in ("IDENTITY", "DATE"):
         return getattr(queue(), name.lower())
     raise AttributeError(name)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """git, called so that the user's configuration, locale and environment change nothing.
 
-For trees of our own (under build/) configuration is shut out entirely and the identity is the
-queue's; for a user's tree (make am) git keeps its configuration, only the locale is fixed.
+For the queue's own trees (under build/) git ignores all configuration, and the identity is the queue's.
+For a user's tree (make am) git keeps its configuration; only the locale is fixed.
 """
 
 import re
@@ -70,13 +70,13 @@ class Git:
 
 
 def own(directory, queue):
-    """git in a tree of ours: no configuration but the tree's, the queue's identity and date."""
+    """git in one of the queue's own trees: only the tree's configuration, the queue's identity and date."""
     name, email = re.fullmatch(r"(.*) <(.*)>", queue.identity).groups()
     env = {**FIXED, "TZ": "UTC", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1",
            "GIT_ATTR_NOSYSTEM": "1",
            "GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email, "GIT_AUTHOR_DATE": None,
            "GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": email, "GIT_COMMITTER_DATE": None}
-    # With the user's configuration shut out so is safe.directory, which containers rely on.
+    # Ignoring the user's configuration also drops safe.directory, which containers rely on.
     return Git(directory, env, ("-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null",
                                 "-c", "gc.auto=0", "-c", "core.quotePath=false",
                                 "-c", "advice.detachedHead=false", "-c", "commit.gpgSign=false",
@@ -86,13 +86,13 @@ def own(directory, queue):
 
 
 def users(directory):
-    """git in a tree that is not ours."""
+    """git in a user's tree."""
     return Git(directory, FIXED)
 
 
 def in_progress(git):
-    """What git has been left in the middle of, or ""."""
-    own = Path(git.git_path("."))       # all of these are there, also for a worktree
+    """The git operation that is in progress, or ""."""
+    own = Path(git.git_path("."))       # has all of these, also for a worktree
     for name, what in (("rebase-apply/applying", "git am"), ("rebase-apply", "git rebase"),
                        ("rebase-merge", "git rebase"), ("MERGE_HEAD", "git merge"),
                        ("CHERRY_PICK_HEAD", "git cherry-pick"), ("REVERT_HEAD", "git revert")):

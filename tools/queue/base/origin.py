@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a kernel's unpatched source is, as the tag `base` in its git tree says; lab/source.py writes it there."""
+"""What a kernel's unpatched source is, according to the tag `base` of its git tree, which lab/source.py writes."""
 
 from base import gitcmd
 
-OWN = "linux"       # in the place of the package's name: a source that FROM= named
+OWN = "linux"       # instead of the package's name: a source that FROM= named
 
 
 def recorded(queue, kernel, place=None):
-    """(package or OWN, version) of the source in build/KERNEL/pristine, or that a tree at @place is made of; or ("", "")."""
+    """(package or OWN, version) of the source in build/KERNEL/pristine, or of the tree at @place; or ("", "")."""
     place = place or kernel.pristine
     if not place.is_dir():
         return "", ""

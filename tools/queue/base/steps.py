@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Running programs and saying what goes on: the only place that calls subprocess.run().
+"""Running programs and reporting progress: the only place that calls subprocess.run().
 
 Programs are lists, never shell strings. Text is UTF-8 with surrogateescape, so that bytes of
-another encoding in an old source file survive the way through Python unchanged.
+another encoding in an old source file pass through Python unchanged.
 """
 
 import concurrent.futures
@@ -34,7 +34,7 @@ def decode(data):
 
 
 def environment(changes):
-    """os.environ with @changes; a value of None takes the variable out."""
+    """os.environ with @changes; a value of None removes the variable."""
     env = dict(os.environ)
     for name, value in (changes or {}).items():
         if value is None:
@@ -99,16 +99,16 @@ def run(cmd, *, cwd=None, log=None, env=None, input=None, what=""):
 
 
 def pipeline(commands):
-    """Run @commands, each reading what the one before writes; returns (exit status, stderr) of each."""
+    """Run @commands as a pipeline; returns (exit status, stderr) of each."""
     running, texts, before = [], [], subprocess.DEVNULL
     for command in commands:
-        # A file each: a pipe that nobody reads would fill.
+        # A file for each: a pipe that nobody reads would fill up.
         texts.append(tempfile.TemporaryFile())
         last = command is commands[-1]
         running.append(subprocess.Popen([str(word) for word in command], stdin=before, stderr=texts[-1],
                                         stdout=subprocess.DEVNULL if last else subprocess.PIPE, env=environment({"LC_ALL": "C"})))
         if before is not subprocess.DEVNULL:
-            before.close()      # so that the one before learns when this one ends
+            before.close()      # so that the preceding one notices when this one ends
         before = running[-1].stdout
     found = []
     for process, text in zip(running, texts):
@@ -120,7 +120,7 @@ def pipeline(commands):
 
 
 def say(text, file=None):
-    # The user's terminal may not take every character of a path or message: replace, never fail.
+    # The user's terminal may not support every character of a path or message: replace, never fail.
     file = file or sys.stdout
     file.write(encode(text).decode("utf-8", "replace") + "\n")
     file.flush()
@@ -131,13 +131,13 @@ def note(text):
 
 
 def parallel(function, items):
-    """The results of @function of each of @items, in their order, by as many threads as processors."""
+    """The results of @function for each of @items, in their order, with as many threads as processors."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return list(pool.map(function, items))
 
 
 def serial(function):
-    """Decorator: one thread at a time in any function that has it, which may call another."""
+    """Decorator: only one thread at a time runs any function that has it. These functions may call each other."""
     @functools.wraps(function)
     def locked(*args, **kwargs):
         with SERIAL:

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the queue's calls cost, in instructions: the program of `make bench`.
+ * The program of `make bench`: it measures what the queue's calls cost, in instructions.
  *
  * It runs under `qemu -icount shift=0`, where the time stamp counter counts one for each instruction, in user space
- * and in the kernel. Each figure is the least of some repetitions on fresh buffers: a repetition that a timer interrupts
- * costs more, and the first one fills caches. All file descriptors that it needs are there before the first
- * measurement, so that no figure depends on how many there are.
+ * and in the kernel. Each figure is the minimum of several repetitions on new buffers: a repetition that a timer
+ * interrupts costs more, and so does the first one, which fills caches. The program opens all file descriptors that it
+ * needs before the first measurement, so that no figure depends on their number.
  *
  * A line of output is: row, key, figure. Without the ioctls, as with their toggle off, it prints the floors only.
  */
@@ -27,7 +27,7 @@
 #define MOST 1024	/* fences */
 #define REPEAT 4
 #define SIZE 4096
-#define NOTHING _IO(DMA_BUF_BASE, 127)	/* what no buffer knows */
+#define NOTHING _IO(DMA_BUF_BASE, 127)	/* an ioctl that no buffer has */
 
 static const unsigned int counts[] = { 0, 1, 4, 16, 64, 256, MOST };
 
@@ -106,10 +106,10 @@ static void setup(void)
 	later = check(timeline_fence(timelines[MOST], 2), "fence");
 }
 
-/* Of one import after the other, by its number; the sum of the least. */
+/* The figures of successive imports, by their number. The result is the sum of the minima. */
 static uint64_t import_costs[MOST];
 
-/* A new buffer with the first @count fences, each of a context of its own. */
+/* A new buffer with the first @count fences, each of its own context. */
 static int buffer_with(unsigned int count, unsigned int flags, uint64_t *costs)
 {
 	int buffer = buffer_new();
@@ -156,7 +156,7 @@ static void timed_poll(uint64_t *least, int buffer, unsigned int pending)
 		fail("poll");
 }
 
-/* A sync_file with the first @count fences; a signaled one for none. */
+/* A sync_file with the first @count fences, or with a signaled fence if @count is 0. */
 static int merged_new(unsigned int count)
 {
 	int file = check(timeline_fence(timelines[0], 0), "fence");
@@ -213,7 +213,7 @@ static void pending(unsigned int count)
 		timed_export(&export_read, buffer, DMA_BUF_SYNC_READ);
 		close(buffer);
 
-		/* Lives on, for the fences of its callback never signal. */
+		/* This buffer is not freed, because the fences of its callback never signal. */
 		buffer = buffer_with(count, DMA_BUF_SYNC_READ, NULL);
 		timed_poll(&polled, buffer, count);
 		close(buffer);
@@ -264,7 +264,7 @@ static void floors(int on)
 	print("life", on, life);
 }
 
-/* Bytes of slab that cannot be reclaimed, when all that waits for RCU is gone. */
+/* Bytes of unreclaimable slab, after all memory that waited for RCU has been freed. */
 static long slab(void)
 {
 	FILE *file;
@@ -282,7 +282,7 @@ static long slab(void)
 	return kib * 1024;
 }
 
-/* A client that imports its next fence again and again, which replaces the last; the mean of some buffers. */
+/* A client that repeatedly imports its next fence, which replaces the last. The mean of several buffers. */
 static void slabs(void)
 {
 	enum { BUFFERS = 64 };
@@ -313,7 +313,7 @@ static void slabs(void)
 	}
 }
 
-/* What queue_bench.c measures or prepares. */
+/* Rows that queue_bench.c measures or prepares. */
 static void module(void)
 {
 	static const unsigned int notifiers[] = { 0, 1, 16 };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The part of `make bench` that has to be in the kernel. As parameters of the module:
+ * The part of `make bench` that has to be in the kernel. The module has these parameters:
  *
  *	notifiers	takes "FD COUNT": registers so many release notifiers on that buffer
- *	names		gives the instructions of a call of a fence's own get_driver_name(), and of the helper
+ *	names		returns the instructions of a call of a fence's own get_driver_name(), and of the helper
  */
 
 #include <linux/dma-buf.h>
@@ -70,7 +70,7 @@ static noinline const char *nothing(struct dma_fence *fence)
 	return NULL;
 }
 
-/* The least of some: a timer may come in between. */
+/* The minimum of several repetitions, because a timer may interrupt one. */
 static u64 cost(const char *(*call)(struct dma_fence *fence), struct dma_fence *fence)
 {
 	u64 least = U64_MAX;
@@ -112,5 +112,5 @@ module_param_cb(names, &names_ops, NULL, 0400);
 
 MODULE_DESCRIPTION("Measurements inside the kernel, for the benchmark of the dma-buf queue");
 MODULE_LICENSE("GPL");
-/* What MODULE_IMPORT_NS() does, whose argument has changed; older kernels have no such namespace. */
+/* Instead of MODULE_IMPORT_NS(), whose argument has changed. Older kernels lack this namespace. */
 MODULE_INFO(import_ns, "DMA_BUF");

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What makes a kernel run: Debian's packages, sources, builds, guests, Xen. Knows nothing of the series or of verdicts.
+"""What it takes to run a kernel: Debian's packages, sources, builds, guests, Xen. Knows neither the series nor verdicts.
 
 Imports base.
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Configures and builds kernels.
 
-A tree is built into .obj inside itself, which the kernel's .gitignore covers: the build system
-then names every source file by the same relative path, whichever tree it is, and ccache shares
-objects between the patched kernel, the control kernel and any other tree.
+A tree is built into .obj inside itself, which the kernel's .gitignore covers. The build system then
+uses the same relative paths of source files in each tree, so that ccache shares objects between the
+patched kernel, the control kernel and any other tree.
 """
 
 import os
@@ -20,16 +20,16 @@ CONFIGS = config.HERE / "configs"
 GUEST = ("guest.config", "debug.config")
 TOGGLES = "queue.config"
 SUBSYSTEM = "drivers/dma-buf/"
-TOGGLED = (SUBSYSTEM, "drivers/xen/")       # where the queue has sources that a toggle leaves out
+TOGGLED = (SUBSYSTEM, "drivers/xen/")       # where the queue has sources that depend on a toggle
 PROGRESS_SECONDS = 20
-# Variables of the user's that mean something to the kernel's make.
+# Variables of the user's environment that would affect the kernel's make.
 FOREIGN = ("KBUILD_OUTPUT", "KCFLAGS", "KAFLAGS", "KCPPFLAGS", "LLVM", "LLVM_IAS", "KCONFIG_CONFIG", "CFLAGS", "LDFLAGS",
            "INSTALL_HDR_PATH", "KBUILD_EXTMOD", "KBUILD_VERBOSE", "C", "M", "O", "V", "W")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kernel for one sort of guest is built; one without modules has no KUnit tests either."""
+    """How a kernel for one kind of guest is built; a kind without modules has no KUnit tests, either."""
 
     arch: str
     fragments: tuple
@@ -67,13 +67,13 @@ class Image:
 
     @property
     def test_modules(self):
-        """KUnit modules of the subsystems, sorted; empty where the kernel has none."""
+        """KUnit modules of the subsystems, sorted; empty if the kernel has none."""
         return sorted(path for path in self.modules if re.search(r"/drivers/(dma-buf|xen|gpu/drm/scheduler)/", str(path))
                       and re.search(r"[-_](tests?|kunit)\.ko$", path.name))
 
     @property
     def modules(self):
-        """All modules of this build; one of an earlier series may still lie about beside them."""
+        """All modules of this build; modules of an earlier series may remain beside them."""
         if not KINDS[self.kind].modules:
             return []
         order = (self.obj / "modules.order").read_text(encoding="ascii").split()
@@ -85,13 +85,13 @@ def environment():
     return {
         **dict.fromkeys(FOREIGN),
         "CCACHE_DIR": os.environ.get("CCACHE_DIR") or config.BUILD / "ccache",
-        # Nothing records the directory (no debug information), so it need not tell objects apart.
+        # Nothing records the directory (there is no debug information), so objects need not depend on it.
         "CCACHE_NOHASHDIR": "1",
-        # What it cannot tell without the preprocessor is compiled: that saves a fifth of the time of all the others.
+        # If ccache needs the preprocessor for an answer, it compiles instead: that saves a fifth of the time of all other files.
         "CCACHE_DEPEND": "1",
-        # A compiler that gives memory back, to take it again, flushes translations each time: dear where these are emulated.
+        # A compiler that returns memory and takes it again flushes translations each time, which is slow if page tables are emulated.
         "MALLOC_TOP_PAD_": 64 << 20, "MALLOC_TRIM_THRESHOLD_": 1 << 30,
-        # The kernel's banner repeats, and so does everything that includes it.
+        # The kernel's banner is the same each time, and so is everything that includes it.
         "KBUILD_BUILD_TIMESTAMP": date, "KBUILD_BUILD_USER": "queue",
         "KBUILD_BUILD_HOST": re.sub(r"\W+", "-", identity.split("<")[0].strip().lower()),
         "KBUILD_BUILD_VERSION": "1", "LC_ALL": "C",
@@ -99,7 +99,7 @@ def environment():
 
 
 def release(tree):
-    """The kernel's name, as kernels.toml has it ("6.12"), of a source @tree."""
+    """The kernel's name, in the form of kernels.toml ("6.12"), of a source @tree."""
     name = config.release(tree / "Makefile")[0]
     if not name:
         raise Failure(f"{tree} is not the top of a kernel tree (no Makefile with VERSION and PATCHLEVEL)")
@@ -109,7 +109,7 @@ def release(tree):
 def wanted(fragments, kernel, toggles=None):
     """{symbol: value} of the named fragments in configs/ for @kernel; @toggles "n" turns all of them off, a dict some.
 
-    What @kernel has otherwise is in NAME.KERNEL.config beside NAME.config, which overrides it.
+    NAME.KERNEL.config beside NAME.config overrides it where @kernel differs.
     """
     options = {}
     for name in fragments:
@@ -124,13 +124,13 @@ def wanted(fragments, kernel, toggles=None):
 
 
 def resolved(obj):
-    """{symbol: value} of a .config; what is off or unknown is absent."""
+    """{symbol: value} of a .config; options that are off or unknown are absent."""
     text = (obj / ".config").read_text(encoding="utf-8")
     return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE))
 
 
 def fragment(path):
-    """{symbol: value} of a file; "n" is for what has to be off, or unknown to the kernel."""
+    """{symbol: value} of a file; "n" is for options that have to be off, or unknown to the kernel."""
     options = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if match := re.fullmatch(r"# (CONFIG_\w+) is not set", line):
@@ -150,7 +150,7 @@ class Kbuild:
         self.obj = Path(obj) if obj else self.tree / ".obj"
         self.log = log or config.BUILD / "log" / f"build-{self.tree.parent.name}-{self.tree.name}.log"
         self.env = {**environment(), **(env or {})}
-        # Where hardly anything is compiled twice, as in CI, ccache takes time and gives nothing.
+        # If hardly anything is compiled twice, as in CI, ccache only costs time.
         launcher = "" if os.environ.get("CCACHE_DISABLE") else "ccache "
         self.command = ["make", "-C", self.tree, f"O={self.obj}", f"-j{os.cpu_count() or 1}",
                         f"ARCH={arch}", f"CROSS_COMPILE={cross}", f"CC={launcher}{compiler or f'{cross}gcc'}", f"LOCALVERSION={suffix}"]
@@ -167,7 +167,7 @@ class Kbuild:
             done.set()
 
     def show(self, done):
-        """Say every now and then how far the build is."""
+        """Report the progress of the build at intervals."""
         start = self.log.stat().st_size if self.log.exists() else 0
         while not done.wait(PROGRESS_SECONDS):
             with open(self.log, "rb") as file:
@@ -177,7 +177,7 @@ class Kbuild:
                 steps.say(f"    {len(lines)} files built, now {lines[-1].split()[-1].decode(errors='replace')}")
 
     def configure(self, options, optional=()):
-        """Set @options {symbol: value} and nothing else; an error names those that the kernel did not take.
+        """Set @options {symbol: value} and nothing else; an error names those that the kernel did not accept.
 
         Those in @optional may be missing, because this kernel may not have them.
         """
@@ -185,7 +185,7 @@ class Kbuild:
         fragment = self.obj / "wanted.config"
         fragment.write_text("".join(f"# {name} is not set\n" if value == "n" else f"{name}={value}\n"
                                     for name, value in options.items()), encoding="utf-8")
-        # Run every time: it takes two seconds and leaves .config alone when that comes out the same.
+        # Run each time: it takes two seconds and does not touch .config if the result is the same.
         self.make("allnoconfig", what=f"configuring {self.tree}", env={"KCONFIG_ALLCONFIG": fragment})
         real = resolved(self.obj)
         missing = [f"{name}={value} (is {real.get(name, 'n')})" for name, value in options.items()
@@ -199,8 +199,8 @@ class Kbuild:
 def image(source, *, kind="guest", toggles=None, suffix="", toggles_optional=False, log=None, place=None):
     """Configure and build a guest kernel of that @kind from the tree @source, whatever it is; returns an Image.
 
-    @toggles "n" turns the queue's off, {symbol: "n"} some, with @toggles_optional the tree need not know them. @place: directory
-    of the objects in the tree, if not that of the kind.
+    @toggles: "n" turns all of the queue's off, {symbol: "n"} some. With @toggles_optional the tree need not know them. @place:
+    directory of the objects in the tree, if it is not that of the kind.
     """
     how = KINDS[kind]
     cross, env = debian.cross_compiler() if how.arch == "arm64" else ("", None)

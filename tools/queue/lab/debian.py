@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """Everything that comes from Debian: programs for this machine, and packages of other suites.
 
-Programs are installed in the ordinary way. Packages of other suites (kernel sources, IGT, sparse),
-of another processor (what guests on arm64 run) and those that would push others off the machine
-(the cross compiler conflicts with gcc-multilib) are downloaded through an apt configuration of our own under build/apt and unpacked under build/;
-the system's package database is not touched, and no privilege is needed.
+Programs are installed in the ordinary way. Some packages are not installed: those of other suites
+(kernel sources, IGT, sparse), those for another processor (what guests on arm64 run), and those that
+would remove others from the machine (the cross compiler conflicts with gcc-multilib). They are
+downloaded through a separate apt configuration under build/apt and unpacked under build/. This does
+not touch the system's package database and needs no privilege.
 
-Where the mirror is, is the machine's business: it is read from its own apt configuration.
+The mirror is that of the machine's own apt configuration.
 
-What was tried instead of apt's own programs with options: `mmdebstrap --variant=extract` reads the lists again for
-each package (22 s for a source that takes 3 s here), unpacks all dependencies with it (299 MB for sparse), stops at a
-suite that has left, and lists no versions. chdist (43 more packages) keeps one suite each and sets the same options.
-python3-apt has one configuration a process, so that arm64 cannot be asked after amd64, opens its cache for 2 s where
-apt-cache answers in 0.2 s, and is one more package without which nothing starts.
+Alternatives to apt's own programs with options were tried. `mmdebstrap --variant=extract` reads the lists again for
+each package (22 s for a source that takes 3 s here), unpacks all dependencies, too (299 MB for sparse), stops at a
+suite that the mirror no longer has, and lists no versions. chdist (43 more packages) has one suite for each
+configuration and sets the same options. python3-apt has one configuration for each process, so that it cannot ask for
+arm64 after amd64. It takes 2 s to open its cache, where apt-cache answers in 0.2 s, and it would be one more required
+package.
 """
 
 import gzip
@@ -32,14 +34,14 @@ DESKTOP_SUITE = "trixie"    # of the programs in desktop.py: Mesa 25.0.7 asks th
 FFMPEG_SUITE = "forky"      # trixie's ffmpeg 7.1.5 fails with trixie's Mesa where the kernel has the ioctls; 9.0.2 does not
 CLANG = "clang-19"          # 7.3 refuses those before 17
 CLANG_SUITE = "bookworm"
-# What apt says of a suite that the mirror does not have; of a network that does not work it says something else.
+# apt's message for a suite that the mirror does not have; for a network failure it has another one.
 NO_RELEASE = re.compile(r"E: The repository '\S+ (\S+) Release' (?:does not have|no longer has) a Release file")
 XEN = "xen-hypervisor-4.17"
 XEN_SUITE = "bookworm"
 # What a guest on arm64 runs, and what its programs are linked with.
 ARM64 = (f"{XEN}-arm64", "busybox-static", "libc6-dev", "linux-libc-dev")
 
-# What a plain Debian machine lacks, by what needs it.
+# What a plain Debian machine lacks, grouped by what needs it.
 PACKAGES = (
     # kernel builds
     "build-essential", "flex", "bison", "bc", "libelf-dev", "libssl-dev", "kmod", "cpio", "rsync",
@@ -52,9 +54,9 @@ PACKAGES = (
     "qemu-system-x86", "qemu-system-arm", "busybox-static", "device-tree-compiler",
 )
 
-BENCH = ("gnuplot-nox",)        # for `make bench` alone: the plots
-WAYLAND = ("libwayland-bin", "libwayland-dev", "wayland-protocols")     # for `make run DEMO=xen-desktop` alone
-BROWSER = ("chromium-headless-shell",)      # for `make check-full` alone, which looks at its own page: 64 MB
+BENCH = ("gnuplot-nox",)        # only for `make bench`: the plots
+WAYLAND = ("libwayland-bin", "libwayland-dev", "wayland-protocols")     # only for `make run DEMO=xen-desktop`
+BROWSER = ("chromium-headless-shell",)      # only for `make check-full`, which tests its own page: 64 MB
 
 
 def installed(packages):
@@ -67,7 +69,7 @@ def installed(packages):
 
 
 def deps(more=()):
-    """Install what is missing, and @more; say and do nothing if nothing is."""
+    """Install missing packages, including @more; do nothing, silently, if none is missing."""
     wanted = {*PACKAGES, *more}
     missing = sorted(wanted - installed(sorted(wanted)))
     if not missing:
@@ -95,12 +97,12 @@ def codename():
 
 def sites():
     """(site of the main archive, site of the security archive) in the machine's own apt configuration."""
-    # This needs no package lists; `apt-get indextargets` tells only of those that are there, and a new machine has none.
+    # This needs no package lists; `apt-get indextargets` only shows lists that exist, and a new machine has none.
     uris = steps.run(["apt-get", "update", "--print-uris"], what="asking apt for its sources")
     found = {}
     for site, release in re.findall(r"^'(\S+)/dists/(\S+)/main/", uris, re.MULTILINE):
         found.setdefault(release, site)
-    # Debian's codename first: others' sources (a browser's, say) may have a `stable`, too.
+    # Debian's codename first: other sources (a browser's, for example) may have a `stable`, too.
     names = (codename(), "stable", "oldstable", "testing", "sid", "unstable")
     main = next((found[name] for name in names if name in found), None)
     if main is None:
@@ -116,11 +118,11 @@ def suites():
 
 
 class Gone(Failure):
-    """A package that a suite lists, and whose file the mirror has removed."""
+    """A package that a suite lists although the mirror has removed its file."""
 
 
 class Apt:
-    """apt with lists and cache of its own, in which nothing is installed. Packages are named as apt-get does it."""
+    """apt with its own lists and cache, in which nothing is installed. Packages are named as for apt-get."""
 
     def __init__(self, architecture, name, suites):
         self.architecture = architecture
@@ -128,7 +130,7 @@ class Apt:
         self.dir = config.BUILD / name
         self.conf = self.dir / "apt.conf"
         self.log = config.BUILD / "log" / f"{name}.log"
-        self.left = None        # suites that have left the mirror: known when the package lists are read
+        self.left = None        # suites that the mirror no longer has: known after the package lists are read
 
     def sources(self):
         main, security = sites()
@@ -143,9 +145,9 @@ class Apt:
             raise Failure(f"{KEYRING} is missing; install debian-archive-keyring")
         self.dir.mkdir(parents=True, exist_ok=True)
         (self.dir / "sources.list").write_text(self.sources(), encoding="utf-8")
-        # Read after the system's own configuration (a proxy, say), which may turn off the cache of all lists: a question
-        # then takes seconds, not tenths. A suite out of support keeps its last Release file, which expires: the signature
-        # still holds.
+        # apt reads this after the system's own configuration (for a proxy, for example), which may turn off the cache of all
+        # lists: a query then takes seconds, not tenths of a second. A suite without support keeps its last Release file,
+        # which expires, but its signature is still valid.
         self.conf.write_text(f'''\
 Dir::State "{self.dir}";
 Dir::State::status "/dev/null";
@@ -169,7 +171,7 @@ APT::Sandbox::User "root";
         self.left = self.update()
 
     def update(self):
-        """Read the package lists; returns the suites that have left the mirror, which must not take the others with them."""
+        """Read the package lists; returns the suites that the mirror no longer has, which must not make the others fail."""
         status, stdout, stderr = steps.attempt(["apt-get", "-c", self.conf, "update", "--error-on=any"], env={"LC_ALL": "C"})
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_text(stdout + stderr, encoding="utf-8", errors="replace")
@@ -177,25 +179,25 @@ APT::Sandbox::User "root";
         left = {match[1] for line in errors for match in [NO_RELEASE.match(line)] if match}
         if (status and not errors) or len(left) < len(errors) or left >= set(self.suites()):
             raise Failure("\n".join([f"reading the package lists failed, see {self.log}:", *errors]))
-        for suite in left:      # lists of an earlier time are stale
+        for suite in left:      # older lists are stale
             for stale in (self.dir / "lists").glob(f"*_dists_{suite}_*"):
                 stale.unlink()
         return left
 
     @steps.serial
     def gone(self, suite):
-        """Whether the mirror does not have @suite, or no longer."""
+        """Whether the mirror lacks @suite."""
         self.setup()
         return suite in self.left
 
     def read(self, program, *args):
-        """Lines of what an apt program answers."""
+        """The lines that an apt program prints."""
         self.setup()
         return steps.run([program, "-c", self.conf, *args], what="asking apt").splitlines()
 
     @steps.serial
     def listed(self, package):
-        """The versions of @package in any suite, the newest first."""
+        """The versions of @package in any suite, newest first."""
         return list(dict.fromkeys(line.split("|")[1].strip() for line in self.read("apt-cache", "madison", package)))
 
     @steps.serial
@@ -212,7 +214,7 @@ APT::Sandbox::User "root";
     @steps.serial
     def closure(self, packages, suite):
         """@packages and everything that they depend on, from @suite."""
-        # Nothing is installed in this configuration, so what apt would download is the closure. A line each:
+        # Nothing is installed in this configuration, so the closure is what apt would download. One line for each package:
         # 'URI' NAME_VERSION_ARCH.deb SIZE HASH. --simulate says it, too, but does not use the cache.
         lines = self.read("apt-get", "--print-uris", "-t", suite, "install", *packages)
         return sorted(line.split()[1].partition("_")[0] for line in lines if line.startswith("'"))
@@ -243,7 +245,7 @@ APT::Sandbox::User "root";
     def unpack(self, wanted, dest):
         """Download the packages @wanted and unpack them into the new directory @dest."""
         debs = self.dir / "debs" / dest.name
-        # Appears under its name only when complete, so that an interrupted run starts over.
+        # Renamed only when complete, so that an interrupted run starts over.
         part = dest.with_name(dest.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -257,7 +259,7 @@ APT::Sandbox::User "root";
 
 APT = Apt("amd64", "apt", suites)
 APT_ARM64 = Apt("arm64", "apt-arm64", lambda: [XEN_SUITE, DESKTOP_SUITE])
-# What other modules ask of the first.
+# The functions of the first that other modules use.
 gone, listed, suites_of, names, closure, fetch, download, unpack = (
     APT.gone, APT.listed, APT.suites_of, APT.names, APT.closure, APT.fetch, APT.download, APT.unpack)
 
@@ -268,7 +270,7 @@ def cross_compiler():
     root = config.BUILD / "cross"
     if not root.exists():
         with steps.step("getting the arm64 cross compiler"):
-            # What it shares with this machine's own compiler of the same version is installed.
+            # The packages that it shares with this machine's own compiler of the same version are installed.
             packages = [name for name in closure(["gcc-aarch64-linux-gnu"], codename())
                         if "aarch64-linux-gnu" in name or name.endswith("-arm64-cross")]
             fetch(packages, codename(), root)
@@ -287,7 +289,7 @@ def arm64():
 
 @steps.serial
 def xen(arch):
-    """The file of the hypervisor for @arch as QEMU takes it: arm64's image, x86-64's unpacked."""
+    """The file of the hypervisor for @arch that QEMU accepts: the image of arm64, unpacked for x86-64."""
     if arch == "arm64":
         return one(arm64() / "boot", "xen-*-arm64")
     root = config.BUILD / "xen"
@@ -302,7 +304,7 @@ def xen(arch):
 
 
 def one(directory, pattern):
-    """The only file in @directory of that name."""
+    """The only file in @directory that matches @pattern."""
     found = sorted(directory.glob(pattern))
     if len(found) != 1:
         raise Failure(f"{directory} has {len(found)} files {pattern}, not one; remove {directory.parent} and try again")

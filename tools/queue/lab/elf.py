@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The shared libraries that programs out of unpacked packages need in a guest."""
+"""The shared libraries that programs from unpacked packages need in a guest."""
 
 import re
 
@@ -19,18 +19,18 @@ def needed(binary):
 def libraries(base, binaries, more=(), main=LIBRARIES):
     """{path in the guest: path here} of the shared libraries of @binaries, all from @base.
 
-    They are in the directory @main, or in one of the directories @more in it, for programs that look there.
+    They are in the directory @main, or in one of its subdirectories @more, for programs that search there.
     """
     places = [main, *(f"{main}/{name}" for name in more), main.removeprefix("usr/")]
     found, queue = {}, list(binaries)
-    # Breadth first through what each file asks for: two thirds of the packages are not needed.
+    # Follow what each file needs: two thirds of the packages are not needed.
     while queue:
         names, loader = needed(queue.pop())
         for name in names:
             place = next((place for place in places if (base / place / name).exists()), None)
             if place is None:
                 raise Failure(f"{name} is in none of the packages in {base}; remove that and try again")
-            # Without the link from /lib to /usr/lib there is one place.
+            # The guest has no link from /lib to /usr/lib, so all are in one place.
             target = f"{place if place.startswith('usr/') else main}/{name}"
             if target not in found:
                 found[target] = base / place / name

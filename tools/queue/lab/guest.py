@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots a kernel in QEMU, with static programs in an initramfs, and runs a plan of commands in it.
 
-Nothing that the guest says of itself is believed without an end marker: a guest that stops early,
-runs another plan, or hangs is an error, never a pass. guest/init is the other side.
+No result of a guest counts without an end marker: a guest that stops early, runs another plan, or
+hangs is an error, never a pass. guest/init is the other side.
 """
 
 import os
@@ -18,7 +18,7 @@ from base import config
 from base.steps import Failure
 
 INIT = config.HERE / "guest" / "init"
-# Newer kernels want to be asked before KUnit modules run; older ones ignore the two words.
+# Newer kernels run KUnit modules only if told by these two words; older ones ignore them.
 CMDLINE = ("console=ttyS0 panic=-1 oops=panic printk.devkmsg=on mitigations=off tsc=reliable "
            "kasan_multi_shot kunit.enable=1 kunit.autorun=1")
 BOOT_SECONDS = 300      # under TCG on a slow machine; 5 are usual, 40 with second domains of Xen
@@ -26,21 +26,21 @@ LEAK_SECONDS = 300      # for kmemleak's scans; 30 are usual
 GRACE_SECONDS = 60      # beyond an item's own limit, which the guest enforces
 PROBE_SECONDS = 15
 MEMORY = 1024           # MiB
-# One processor, whose clock counts its instructions, one a nanosecond; the guest's time passes by them, so that every run is
-# the same. That takes a machine without a seed from the host, too.
+# One processor, whose clock advances by one nanosecond for each instruction. The guest's time depends on nothing else, so
+# every run is the same. This also requires a machine that gets no random seed from the host.
 COUNT = ("-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=0,sleep=off", "-rtc", "base=2026-11-21,clock=vm")
 MACHINES = {
     "tcg": ("-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "2,sockets=2"),
     "kvm": ("-M", "pc", "-accel", "kvm", "-cpu", "host", "-smp", "2,sockets=2"),
     "count": ("-M", "pc-i440fx-7.1", "-cpu", "qemu64", *COUNT),
 }
-HEARTBEAT = "queue.heartbeat"   # of the kernel's command line: init says each ten seconds that it is alive
-DEAD_SECONDS = 120              # without that; a task that hangs does not stop it, nor does a process that starves
-# A task that takes a lock it holds does not go on; lockdep says so before it stops.
+HEARTBEAT = "queue.heartbeat"   # on the kernel's command line: init reports every ten seconds that it is alive
+DEAD_SECONDS = 120              # without a report; neither a hanging task nor a starving process stops the reports
+# A task that takes a lock which it already holds never continues; lockdep reports this first.
 DEADLOCK = "possible recursive locking"
 DEADLOCK_SECONDS = 20   # without a verdict
 
-# What a healthy kernel never prints.
+# Text that a healthy kernel never prints.
 SPLAT = re.compile(r"""
     WARNING: | BUG: | \bBUG\ at\b | \bOops\b | general\ protection | Kernel\ panic | KASAN | UBSAN
     | possible\ (circular|recursive|irq)\ lock | inconsistent\ lock\ state | bad\ unlock\ balance
@@ -51,17 +51,17 @@ SPLAT = re.compile(r"""
     | Bad\ page\ state | Kernel\ memory\ leak\ detector\ disabled | turning\ off\ the\ locking
     | Xen\ (BUG|WARN|call\ trace) | Panic\ on\ CPU
 """, re.VERBOSE)
-# Xen of itself, whatever the kernel.
+# Printed by Xen itself, whatever the kernel.
 HARMLESS = "PVH is an experimental mode"
 # See Boot.fault().
 EARLY = re.compile(r"[^\n]*BUG: KASAN: null-ptr-deref in mask_ioapic_irq")
-# A kernel that dies of a breakpoint shows the code around it, and marks the byte behind it.
+# A kernel that crashes at a breakpoint shows the code around it, and marks the byte after it.
 INT3 = re.compile(r"[^\n]*int3: 0000 \[#1\].*?Code:[0-9a-f ]* ([0-9a-f]{2}) <[0-9a-f]{2}>", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One line of the plan: @command for sh, which has @seconds."""
+    """One line of the plan: @command for sh, with a limit of @seconds."""
 
     name: str
     seconds: int
@@ -70,14 +70,14 @@ class Item:
 
 @dataclass
 class Boot:
-    """What came of one boot. @error is None if the whole plan ran and the guest ended as it should."""
+    """The result of one boot. @error is None if the whole plan ran and the guest ended as it should."""
 
     dir: Path
     error: str | None = None
     status: dict = field(default_factory=dict)      # item -> exit status
     seconds: dict = field(default_factory=dict)     # item -> time it took
     running: str | None = None                      # the item that did not end
-    dead: bool = False                              # the machine stood still, whatever ran on it
+    dead: bool = False                              # the machine itself stopped, whatever ran on it
     emulated: bool = False
 
     @property
@@ -86,7 +86,7 @@ class Boot:
 
     @property
     def leaks(self):
-        """What kmemleak reported after the plan; None if the guest did not come that far."""
+        """What kmemleak reported after the plan; None if the guest did not get that far."""
         path = self.dir / "out" / "kmemleak.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
 
@@ -99,15 +99,15 @@ class Boot:
         return self.dir / "out" / item
 
     def fault(self):
-        """The end of a console whose kernel died of what no test and no patch has a part in, or None.
+        """The end of a console whose kernel crashed because of the emulator, not of a test or a patch; or None.
 
-        A breakpoint that its memory does not hold: a kernel that switches tracepoints rewrites its
-        code under running processors, with a breakpoint in place meanwhile. QEMU drops its
-        translation of that code before the new byte is written: another processor may translate the
-        old byte again in between, for good.
+        There are two such faults. One is a breakpoint that is no longer in memory: a kernel that switches
+        tracepoints rewrites its code while other processors run it, and puts a breakpoint there meanwhile.
+        QEMU drops its translation of that code before the new byte is written. Another processor may
+        translate the old byte again in between, and this translation stays.
 
-        Or, before user space, a timer interrupt that came while the timer was moved from one
-        interrupt controller to another: stock kernels do not expect it, and a busy host brings it about.
+        The other, before user space, is a timer interrupt that arrives while the timer is moved from one
+        interrupt controller to another. Stock kernels do not expect it, and a busy host causes it.
         """
         console = self.console if self.emulated else ""
         found = INT3.search(console)
@@ -118,7 +118,7 @@ class Boot:
     def splats(self):
         """(item or None, line) of every console line that a healthy kernel does not print.
 
-        What comes of a fault() is not the kernel's doing.
+        The lines of a fault() are left out, because the kernel did not cause it.
         """
         found, item = [], None
         for line in self.console.removesuffix(self.fault() or "").splitlines():
@@ -134,7 +134,7 @@ def initramfs(dest, files, plan, leaks=True, *, busybox=None, init=INIT):
     """Pack busybox, guest/init, the @files {path in the guest: path here} and the @plan.
 
     With @leaks the guest has kmemleak scan its memory after the plan, which takes half a minute.
-    @busybox: one for another processor than this machine's. @init: another script.
+    @busybox: a busybox for a processor other than this machine's. @init: another script.
     """
     root = dest.with_suffix(".root")
     shutil.rmtree(root, ignore_errors=True)
@@ -176,7 +176,7 @@ def qemu(where, image, ramdisk, accel, append="", memory=MEMORY, devices=()):
 
 
 class Machine:
-    """A running QEMU; a context manager, so that none is left behind."""
+    """A running QEMU; a context manager, so that it always ends."""
 
     def __init__(self, where, cmd):
         self.where = where
@@ -207,7 +207,7 @@ class Machine:
 
 
 def kvm_works(image):
-    """Whether a guest boots under KVM here. A /dev/kvm that opens may still hang guests."""
+    """Whether a guest boots under KVM here. Guests may hang even if /dev/kvm can be opened."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     where = config.BUILD / "guest" / "probe"
@@ -228,7 +228,7 @@ def kvm_works(image):
 
 
 def unpack(where):
-    """Unpack what results arrived; returns nothing, the files are in @where/out."""
+    """Unpack the results that have arrived into @where/out."""
     try:
         with tarfile.open(where / "out.tar", ignore_zeros=True) as tar:
             for member in tar:
@@ -237,7 +237,7 @@ def unpack(where):
                 if member.isfile() or member.isdir():
                     tar.extract(member, where / "out", set_attrs=False)
     except tarfile.TarError:
-        pass    # nothing yet, or the last one is cut: whoever needs its log finds it missing
+        pass    # nothing yet, or the last one is incomplete: its log is then missing
 
 
 def fresh(name):
@@ -251,8 +251,8 @@ def fresh(name):
 def run(name, image, files, plan, *, append="", ended=None, leaks=True, accel="", memory=MEMORY, devices=()):
     """Boot @image and run the @plan; return a Boot.
 
-    @name: directory of this boot's files under build/guest. @ended(boot, item): called as each item
-    ends, when its log is already there. @accel: one of MACHINES, or the quickest that works. @memory: MiB.
+    @name: directory of this boot's files under build/guest. @ended(boot, item): called when an item has
+    ended and its log exists. @accel: one of MACHINES; by default the fastest that works. @memory: MiB.
     @devices: for QEMU's option of that name.
     """
     where = fresh(name)
@@ -263,7 +263,7 @@ def run(name, image, files, plan, *, append="", ended=None, leaks=True, accel=""
 
 
 def ride(machine, plan, ended, *, heartbeat=False):
-    """Start the @machine and follow it through the @plan; return a Boot. @heartbeat: HEARTBEAT was asked for."""
+    """Start the @machine and follow it through the @plan; return a Boot. @heartbeat: the command line has HEARTBEAT."""
     boot = Boot(machine.where, emulated="kvm" not in machine.cmd)
     with machine:
         boot.error = follow(machine, boot, plan, ended, heartbeat)
@@ -281,7 +281,7 @@ def follow(machine, boot, plan, ended, heartbeat=False):
     limits[expected[-1]] = LEAK_SECONDS
     seen, since = 0, time.monotonic()
     while True:
-        ended_already = machine.ended()     # before reading: what it wrote last is then read
+        ended_already = machine.ended()     # before reading, so that its last output is read
         lines = machine.lines()
         for line in lines[seen:]:
             if seen >= len(expected):

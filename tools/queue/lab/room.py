@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Room on the disk for `make check`.
 
-With all that it makes for four kernels it takes some 16 GB, `make check-full` 25, which make the next one quick. Where there is less,
-what is not needed any more goes as soon as a kernel's suites are done.
+For four kernels `make check` needs some 16 GB and `make check-full` 25 GB; files that stay make the next run quick. If
+there is less room, files are deleted as soon as the suites of a kernel no longer need them.
 """
 
 import shutil
@@ -10,7 +10,7 @@ import shutil
 from base import config, steps
 from lab import build, source
 
-SPARE = 20 << 30        # bytes; with less than that free nothing is kept for the next time
+SPARE = 20 << 30        # bytes; if less is free, nothing is kept for the next run
 NEEDED = 15 << 30       # of what a check takes then
 
 
@@ -20,13 +20,13 @@ def free():
 
 
 def look():
-    """Say so if there is too little for a first check; whether there is enough for a later one depends on what is there."""
+    """Warn if there is too little room for a first check; what a later one needs depends on the files that exist."""
     if not any(kernel.tree.exists() for kernel in config.kernels()) and free() < NEEDED:
         steps.note(f"{free() >> 30} GB are free below {config.BUILD}; a first check of all kernels takes {NEEDED >> 30}")
 
 
 def after_preparing(kernel):
-    """The unpatched files are for the suite lint, which unpacks them; git has them."""
+    """Delete the unpatched files, which only the suite lint needs; it restores them from git."""
     if free() < SPARE:
         source.drop_files(kernel)
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernel sources: Debian's linux-source packages, or a tree or tarball of the user's own.
+"""Kernel sources: Debian's linux-source packages, or the user's own tree or tarball.
 
 build/KERNEL/pristine is a git tree of one commit, tag `base`, whose subject says what it is:
 
     linux-source-5.10 5.10.262-1                    a Debian package
     linux 5.10.259 from v5.10.259 of /home/u/linux  what FROM= named
 
-The tested version is taken as long as one of the suites lists it; else, or if SOURCE=newest asks for it, the newest.
-What FROM= named stays until SOURCE= is given. build/tools holds the newest kernel's scripts, which check all kernels.
+The tested version is taken if one of the suites lists it; otherwise, or with SOURCE=newest, the newest version. A source
+that FROM= named stays until SOURCE= is given. build/tools has the newest kernel's scripts, which check all kernels.
 """
 
 import re
@@ -19,7 +19,7 @@ from base import config, gitcmd, origin, steps
 from base.steps import Failure
 from lab import debian
 
-# Of the newest kernel: checkpatch, kernel-doc and kunit.py, with what they import.
+# Files of the newest kernel: checkpatch, kernel-doc and kunit.py, with what they import.
 TOOLS = ("scripts", "tools/testing/kunit", "tools/docs", "tools/lib/python")
 TESTED, NEWEST = "tested", "newest"
 GONE = config.BUILD / "gone"        # packages that are listed, but whose files the mirror has removed
@@ -27,7 +27,7 @@ GONE = config.BUILD / "gone"        # packages that are listed, but whose files 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A source to work with: @why it is another than the tested one, or ""; whether it is there."""
+    """A source to work with: @why it is not the tested one, or ""; @there: whether it is unpacked already."""
 
     version: str
     why: str
@@ -60,20 +60,20 @@ def gone(kernel):
 
 
 def announce(kernels, which=""):
-    """Say which sources are not the tested ones: the first that a command says."""
+    """Say which sources are not the tested ones; a command says this first."""
     if which not in ("", TESTED, NEWEST):
         raise Failure(f"SOURCE={which}: there is SOURCE={TESTED} and SOURCE={NEWEST}")
     for kernel in kernels:
         try:
             source = wanted(kernel, which)
         except Failure:
-            continue        # said when it is needed
+            continue        # reported when it is needed
         if source.why:
             steps.note(f"the source of {kernel.name} is {source.version} ({source.why}); tested was {kernel.version}")
 
 
 def get(kernel, which=""):
-    """Make build/KERNEL/pristine what wanted() says, if it is not; returns its path."""
+    """Make sure that build/KERNEL/pristine is the source that wanted() names; returns its path."""
     source = wanted(kernel, which)
     if source.there:
         restore_files(kernel)
@@ -94,7 +94,7 @@ def get(kernel, which=""):
 
 
 def pass_over(kernel, version, failure):
-    """Have listed() leave out a version from now on, because of @failure to get it."""
+    """Make listed() leave out a version from now on, because getting it failed with @failure."""
     steps.note(str(failure))
     GONE.parent.mkdir(parents=True, exist_ok=True)
     with open(GONE, "a", encoding="utf-8") as file:
@@ -102,7 +102,7 @@ def pass_over(kernel, version, failure):
 
 
 def listed(kernel):
-    """The versions that any suite lists and the mirror is not known to have removed, the newest first."""
+    """The versions that any suite lists and that the mirror is not known to have removed, newest first."""
     removed = GONE.read_text(encoding="utf-8").splitlines() if GONE.exists() else []
     return [version for version in debian.listed(kernel.package) if f"{kernel.package} {version}" not in removed]
 
@@ -114,7 +114,7 @@ def tarball(package, version, dest):
 
 
 def unpack(kernel, archive, subject):
-    """Make build/KERNEL/pristine of a tar @archive; "{}" in @subject is for the release that its Makefile names."""
+    """Make build/KERNEL/pristine from a tar @archive; "{}" in @subject stands for the release in its Makefile."""
     path = kernel.pristine
     part = path.with_name("pristine.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -134,19 +134,19 @@ def unpack(kernel, archive, subject):
         git = gitcmd.own(part, config.queue())
         shutil.rmtree(part / ".git", ignore_errors=True)
         git("init", "--quiet", "--initial-branch=pristine")
-        # --force: everything that is in it is the source, whatever the kernel's .gitignore says.
-        # What is taken for a large file goes into a pack at once: 80,000 files of their own take twice the room.
+        # --force: everything in the archive is source, whatever the kernel's .gitignore says.
+        # git writes files that it considers large directly into a pack: 80,000 separate files would take twice the room.
         git.configured("core.bigFileThreshold=1", "pack.compression=1")("add", "--all", "--force")
         date = {"GIT_AUTHOR_DATE": config.DATE, "GIT_COMMITTER_DATE": config.DATE}
         git("commit", "--quiet", "-m", subject.format(release), env=date)
         git("tag", "base")
-    # Under its name only when complete.
+    # Renamed only when complete.
     shutil.rmtree(path, ignore_errors=True)
     part.rename(path)
 
 
 def take(kernel, place):
-    """Make build/KERNEL/pristine of the user's git tree or tarball at @place."""
+    """Make build/KERNEL/pristine from the user's git tree or tarball at @place."""
     place = Path(place).expanduser().absolute()
     if place.is_file():
         unpack(kernel, place, f"{origin.OWN} {{}} from {place}")
@@ -165,7 +165,7 @@ def take(kernel, place):
 
 
 def find_revision(kernel, git):
-    """What of the user's tree is that kernel: HEAD, or the tag of the tested release, or the newest, or a branch."""
+    """The revision of the user's tree for that kernel: HEAD, the tag of the tested or the newest release, or a branch."""
     if not git.commit("HEAD"):
         raise Failure(f"{git.directory} is no git tree with a commit; FROM= takes one, or a tarball")
     name, _ = config.parse_release(git.attempt("show", "HEAD:Makefile")[1])
@@ -186,11 +186,11 @@ def find_revision(kernel, git):
 
 
 def drop_files(kernel):
-    """Take the unpatched files off the disk until restore_files(): git has them."""
+    """Delete the unpatched files until restore_files(), which gets them from git."""
     if not kernel.pristine.exists():
         return
     git = gitcmd.own(kernel.pristine, config.queue())
-    git("update-index", "-q", "--refresh")      # files that git is not sure of stay
+    git("update-index", "-q", "--refresh")      # git keeps files of whose state it is not sure
     git("sparse-checkout", "set", "--no-cone", "/Makefile")
 
 
@@ -202,7 +202,7 @@ def restore_files(kernel):
 
 @steps.serial
 def tools_tree():
-    """Path of the newest kernel's scripts; gets them if they are not there."""
+    """Path of the newest kernel's scripts; gets them if they are missing."""
     kernel = config.kernels()[-1]
     package, version = origin.recorded(config.queue(), kernel)
     source = Wanted(version, "", True) if package else wanted(kernel)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots a kernel as the first domain of a real Xen, in QEMU, and runs a plan of commands in it.
 
-On arm64 there can be second domains beside it, without any toolstack: Xen reads from the machine's
-device tree which to make ("dom0less"). They run the same kernel and one command each. On x86-64 the
-first domain is a PVH one, or a PV one.
+On arm64 there can be further domains beside it, without a toolstack: Xen creates those that the
+machine's device tree lists ("dom0less"). They run the same kernel and one command each. On x86-64 the
+first domain is a PVH or a PV domain.
 
-What guest.py says of believing a guest holds here. By hand, for a developer: `boot.py --xen`.
+As in guest.py, no result counts without an end marker. Developers can use `boot.py --xen`.
 """
 
 import shlex
@@ -23,12 +23,12 @@ PEER_CMDLINE = "console=ttyAMA0 panic=-1"
 DOM0_MIB, PEER_MIB, MACHINE_MIB = 640, 160, 1792
 # With a large initramfs. Xen maps the first domain one to one, in blocks of powers of two, and puts the initramfs into the first.
 LARGE_DOM0_MIB, LARGE_MACHINE_MIB = 1024, 3328
-# In the emulated machine a timer interrupt of a PVH domain is lost, or minutes late, in one of three runs: it stands still.
+# In one of three runs the emulated machine loses a timer interrupt of a PVH domain, or delays it by minutes: the domain stops.
 ATTEMPTS = 8
-# Where the loader puts what Xen starts; QEMU has Xen itself and the device tree below.
+# Where the loader puts the files that Xen starts; QEMU places Xen itself and the device tree below.
 LOAD, STEP = 0x5000_0000, 0x20_0000
-# A display controller that is none: the driver finds its registers in a flash memory that nobody else uses, and they
-# are not written to before it shows something. It exports and imports buffers like those of real boards.
+# A fake display controller: the driver finds its registers in a flash memory that nothing else uses, and writes to them
+# only when it shows something. It exports and imports buffers like the drivers of real boards.
 DISPLAY = """\tarcpgu@4000000 {
 \t\tcompatible = "snps,arcpgu";
 \t\treg = <0 0x4000000 0 0x1000>;
@@ -40,7 +40,7 @@ DISPLAY = """\tarcpgu@4000000 {
 
 @dataclass(frozen=True)
 class Module:
-    """A file that lies in the machine's memory when Xen starts."""
+    """A file that is in the machine's memory when Xen starts."""
 
     path: Path
     kind: str           # kernel or ramdisk
@@ -56,9 +56,9 @@ class Module:
 
 
 def tree(kernel, ramdisk, peer_ramdisk, peers, append, memory):
-    """Source of what Xen has to find in the device tree: the first domain, and one for each of @peers, their commands."""
+    """Source of the device tree nodes for Xen: the first domain, and a domain for each command in @peers."""
     cmdline = f"{CMDLINE} {CMA} {append}".strip()
-    # Several domains may name one module: Xen copies it.
+    # Several domains may use one module: Xen copies it.
     domains = "".join(
         f"\t\tdomU{number} {{\n"
         '\t\t\tcompatible = "xen,domain";\n\t\t\t#address-cells = <2>;\n\t\t\t#size-cells = <2>;\n'
@@ -75,7 +75,7 @@ def tree(kernel, ramdisk, peer_ramdisk, peers, append, memory):
 
 
 def place(*files):
-    """Modules of (path, kind) pairs, one behind the other in memory."""
+    """Modules for the (path, kind) pairs, consecutive in memory."""
     placed, address = [], LOAD
     for path, kind in files:
         placed.append(Module(path, kind, address))
@@ -105,7 +105,7 @@ def qemu_arm64(where, image, ramdisk, peer_ramdisk, peers, append, accel, memory
 def qemu_x86_64(where, image, ramdisk, mode, append):
     """The command. A second processor hangs a PVH domain here, and the third serial port usually shares Xen's interrupt.
 
-    See ATTEMPTS, too: idle=poll and tcg,thread=single do not help.
+    For its hangs see ATTEMPTS: idle=poll and tcg,thread=single do not help.
     """
     return ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64,+svm,+npt",
             "-device", "intel-iommu,intremap=off", "-smp", "1", "-m", "1536", "-nodefaults", "-display", "none", "-no-reboot",
@@ -125,11 +125,11 @@ def run(name, image, files, plan, *, peers=(), mode="pvh", append="", ended=None
     """
     pvh = image.arch != "arm64" and mode == "pvh"
     for attempt in range(1, ATTEMPTS + 1):
-        # The console of one that stood still is kept.
+        # The console of a machine that stopped is kept.
         where = name if attempt == 1 else f"{name}-attempt{attempt}"
         machine = prepare(where, image, files, plan, peers, mode, f"{guest.HEARTBEAT if pvh else ''} {append}".strip(), leaks, accel, large or {})
         boot = guest.ride(machine, plan, ended, heartbeat=pvh)
-        # What has ended has been reported: then it is not begun again.
+        # Items that have ended are already reported, so do not start again.
         if not boot.dead or boot.status or attempt == ATTEMPTS:
             return boot
         steps.say(f"note: {boot.error}; attempt {attempt} of {ATTEMPTS}")

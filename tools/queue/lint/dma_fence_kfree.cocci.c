@@ -38,7 +38,7 @@ static const struct dma_fence_ops helped_ops = {
 	.release = helped_release,
 };
 
-/* What hangs on a fence may go at once. */
+/* Memory that a fence points to may be freed immediately. */
 static void array_release(struct dma_fence *fence)
 {
 	struct array_fence *array = to_array_fence(fence);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Planted: readers of a fence's names, of whom two forget rcu_dereference(). lint appends this to a
- * source of each woven kernel; a sparse that does not report just these two lines is blind to what
- * the __rcu of the helpers is for.
+ * Planted: two names of a fence that are read without rcu_dereference(), and two that are read with it.
+ * lint appends this to a source file of each woven kernel. If sparse does not report exactly the two
+ * lines of the first function, it does not check the __rcu of the helpers.
  */
 void planted_forgets(struct dma_fence *fence, char *buf, int len);
 void planted_forgets(struct dma_fence *fence, char *buf, int len)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Planted for fence_names.cocci: callers that ask an exporter for its names, and callers that do right. */
+/* Planted for fence_names.cocci: callers that call an exporter's operations directly, and correct callers. */
 
 static void direct(struct seq_file *s, struct dma_fence *fence)
 {

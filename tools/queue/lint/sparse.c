@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Planted: hands out an __rcu pointer as an ordinary one. A sparse that finds nothing here is blind. */
+/* Planted: returns an __rcu pointer as an ordinary one. If sparse reports nothing here, it does not work. */
 #define __rcu __attribute__((noderef, address_space(__rcu)))
 
 static int *leak(int __rcu *p)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Planted for vma_set_file.cocci: mmap handlers that swap the file by hand, and code that does right. */
+/* Planted for vma_set_file.cocci: mmap handlers that swap the file by hand, and correct code. */
 
 static int shunt(struct drm_gem_object *obj, struct vm_area_struct *vma)
 {

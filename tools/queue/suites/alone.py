@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each topic by itself, with what it needs: the suite `topics` of `make check-full`, and what `make check` has of it.
+"""Each topic alone, with the topics it needs: the suite `topics` of `make check-full`, and the part that `make check` runs.
 
-A topic alone applies (promises.py), and compiles with the toggles on and off, for x86-64 and arm64, its selftests for
-x86-64. So an integrator may take any selection, and the order of the topics in series does not matter.
+A topic alone applies (promises.py), and compiles with the toggles on and off, for x86-64 and arm64; its selftests compile
+for x86-64. So an integrator may take any selection, and the order of the topics in series does not matter.
 """
 
 import time
@@ -19,7 +19,7 @@ NUMBER = 8000       # of the logs, beside those of commits.py and tip.py
 
 
 def stack(kernel, git, name, rehearsal=False):
-    """The tree.Stack of the topic called @name, and what it needs, on @kernel's unpatched source, in the repository of @git."""
+    """The tree.Stack of the topic @name and the topics it needs, on @kernel's unpatched source, in the repository of @git."""
     queue = replace(config.queue(), features=(name,))
     return tree.stack(git, git.commit("refs/tags/base"), kernel, mails.woven(queue, kernel), queue, rehearsal)
 
@@ -33,7 +33,7 @@ def topics(kernel):
 def check(kernel, results):
     git, _ = commits.checkout(kernel)
     variants = [commits.Variant(git.directory, kernel, arch) for arch in commits.CONFIGS]
-    again = True        # nothing was compiled yet
+    again = True        # nothing has been compiled yet
     for name in topics(kernel):
         done = stack(kernel, git, name)
         if not done.whole:
@@ -42,7 +42,7 @@ def check(kernel, results):
         touched = sorted({path for woven in done.applied for path in woven.edits})
         compiled = set()
         for toggles in ("on", "off"):
-            # What a warning is compared with is the unpatched source, in the same place.
+            # A warning is compared with those of the unpatched source, which is checked out here, too.
             git("checkout", "--quiet", "--force", "--detach", done.tip)
             for variant, (seconds, *said) in zip(variants, compile_both(variants, toggles, touched, again)):
                 targets, problems = tip.judged(kernel, variant, toggles, *said)
@@ -59,11 +59,11 @@ def check(kernel, results):
 
 
 def compile_both(variants, toggles, paths, again):
-    """[seconds, and what tip.compile_all() returns], of each of the @variants, at once: much of it waits for one process."""
+    """[seconds, and what tip.compile_all() returns] for each of the @variants, in parallel: each often waits for one process."""
     def timed(variant):
         start = time.monotonic()
         variant.state = None
-        # What is as it was in the topic before has warned there.
+        # Files that have not changed since the preceding topic have warned there.
         done = tip.compile_all(variant, toggles, paths, NUMBER, again=again)
         return time.monotonic() - start, *done
 
@@ -71,7 +71,7 @@ def compile_both(variants, toggles, paths, again):
 
 
 def unset(woven, variant):
-    """The toggles that the patches add and the configuration does not have as it should: then what is "on" is not."""
+    """The toggles that the patches add and that the configuration does not have as wanted: "on" would then not be on."""
     added = {f"CONFIG_{name}" for one in woven for path, diff in one.edits.items()
              for hunk in diff.hunks for name in mails.options(hunk)}
     real = build.resolved(variant.kbuild.obj)
@@ -79,7 +79,7 @@ def unset(woven, variant):
 
 
 def selftests(kernel, name, touched, variant, results):
-    """Build the selftests that the topic brings."""
+    """Build the selftests that the topic adds."""
     directories = [directory for directory in (*kselftest.DIRECTORIES, *kselftest.XEN)
                    if any(path.startswith(f"{directory}/") for path in touched)]
     start, problem = time.monotonic(), ""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make bench`: what the queue's calls cost, on the oldest and the newest kernel, side by side; `make bench-check` compares.
+"""`make bench`: what the queue's calls cost on the oldest and the newest kernel; `make bench-check` compares.
 
-Figures are {row: {key: number}}: instructions, which a guest counts whose clock they are, the same in every run
+Figures are {row: {key: number}}: instructions, which drive the guest's clock and so are the same in every run
 (bench/bench.c, bench/queue_bench.c); bytes of slab; bytes of text and data that a toggle adds to the kernel. They are kept
 in Documentation/queue: bench.json, plots, and the table in bench.md, of which README.md quotes a line.
 """
@@ -22,11 +22,11 @@ BEGIN, END = "<!-- make bench -->", "<!-- end -->"
 FRAGMENT = "bench.config"
 SECONDS = 3600
 TEST = "_KUNIT_TEST"
-OFF = "CONFIG_DMABUF_SYNC_FILE_IOCTLS"      # the toggle without which a buffer is measured, too
+OFF = "CONFIG_DMABUF_SYNC_FILE_IOCTLS"      # the toggle that is also turned off to measure a buffer
 
 
 def main(kernels):
-    """Measure, and print; the figures of the standard kernels are kept, those of one of them beside the other's."""
+    """Measure, and print; the figures of the standard kernels are kept, also if only one of them was measured."""
     found = measure_all(kernels or standard())
     whole = figures.merged(kept(), found, [kernel.name for kernel in standard()])
     say(figures.table(whole or found))
@@ -42,7 +42,7 @@ def main(kernels):
 
 
 def check(kernels):
-    """Measure, and compare with what is kept."""
+    """Measure, and compare with the kept figures."""
     before = kept()
     if not before:
         raise Failure(f"there is no {figures.KEPT}.json to compare with; `make bench` writes it")
@@ -80,7 +80,7 @@ def measure_all(kernels):
 
 
 class Bench:
-    """The kernels of one source, which are built one after the other in one directory: only what a toggle changes is compiled."""
+    """The kernels of one source, built in turn in one directory, so that only what a toggle changes is compiled."""
 
     def __init__(self, kernel):
         self.kernel = kernel
@@ -107,18 +107,18 @@ class Bench:
         with steps.step(f"building {self.kbuild.obj}, {what} (log: {self.log})"):
             toggles = {name: "n" if name.endswith(TEST) else value for name, value in self.toggles.items()}
             options = {**build.wanted([FRAGMENT], self.kernel.name), **toggles, **(changes or {})}
-            # Where one is off, those that depend on it are, too.
+            # If one is off, those that depend on it are off, too.
             self.kbuild.configure(options, optional=self.toggles if changes else ())
             self.kbuild.make("bzImage", "modules", what=f"building {self.kernel.tree}", progress=True)
 
     def size(self, paths=None):
-        """[text, data] of objects, by default of all that the kernel is linked of."""
+        """[text, data] of objects; by default of all objects that are linked into the kernel."""
         paths = paths if paths is not None else [*self.kbuild.obj.glob("*/built-in.a"), *self.kbuild.obj.glob("arch/*/built-in.a")]
         lines = steps.run(["size", *paths], cwd=self.kbuild.obj).splitlines()[1:] if paths else []
         return [sum(int(line.split()[column]) for line in lines) for column in (0, 1)]
 
     def objects(self, toggle):
-        """The modules that the Makefiles have for it."""
+        """The modules that the Makefiles build for the toggle."""
         for directory in build.TOGGLED:
             text = (self.kernel.tree / directory / "Makefile").read_text(encoding="utf-8")
             for names in re.findall(rf"^obj-\$\({toggle}\)\s*\+?=\s*(.*)$", text, re.MULTILINE):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make bench-xen`: what gntdev_dmabuf_bench counts under a real Xen on arm64, and what the pages say of it.
+"""`make bench-xen`: the counts of gntdev_dmabuf_bench under a real Xen on arm64, and their text in the pages.
 
-As in bench.py a figure is a number of instructions, here those of the hypervisor, too. They are kept in
+As in bench.py a figure is a number of instructions, here including the hypervisor's. The figures are kept in
 Documentation/queue/bench-xen.json: {row: {pages: number}} of the oldest kernel.
 """
 
@@ -63,7 +63,7 @@ def measure(kernel):
 
 
 def ratios(found, *rows):
-    """How many times what @rows cost MAP_REFS_TO_BUF and its end cost, for each number of pages."""
+    """The cost of MAP_REFS_TO_BUF and its end as a multiple of the cost of @rows, for each number of pages."""
     cost = found["figures"]
     return [(cost["map"][pages] + cost["end"][pages]) / sum(cost[row][pages] for row in rows) for pages in COUNTS]
 
@@ -79,7 +79,7 @@ def table(found):
 
 
 def line(found):
-    """What the topic's page says."""
+    """The text for the topic's page."""
     plain, stocked, paid = (ratios(found, *rows)[-1] for rows in RATIOS.values())
     return (f"For {int(COUNTS[-1]):,} pages `MAP_REFS_TO_BUF` and its end cost {plain:.2f} times the instructions of `EXP_FROM_REFS` and its end,\n"
             f"{stocked:.2f} times if that has pages in stock, and as many as {paid:.1f} frames that are copied, on {found['source']} under Xen on\n"

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make check`: what finds that something is broken, in half an hour; `make check-full` is all there is (full.py).
+"""`make check`: finds in half an hour whether something is broken; `make check-full` runs everything (full.py).
 
-    queue      the weaver's own tests, and what it promises, on the real queue (promises.py)
+    queue      the weaver's own tests, and its promises on the real queue (promises.py)
     lint       checkpatch, codespell, sparse, kernel-doc, and Coccinelle on the touched files (lint.py)
     build      the last commit, x86-64 and arm64, toggles on and off (tip.py)
     kunit, kselftest, igt, stress      in a guest (inguest.py)
     xen        gntdev's selftests in a guest of Xen, on arm64 (xensuite.py)
 
-The oldest and the newest kernel have KASAN, the 32-bit programs and the storms of `stress`; those between have
-lockdep and the other aids. Xen is started with one kernel, the oldest. Four lanes share the processors: one makes
+The oldest and the newest kernel have KASAN, the 32-bit programs and the storms of `stress`; the others have lockdep
+and the other debugging options. Xen is started with the oldest kernel only. Four lanes share the processors: one makes
 trees and builds kernels for guests, two boot them, one checks patches and compiles the last commits. The lanes
-without a guest have less priority, so that they disturb the guests' timing little.
+without a guest have lower priority, so that they hardly disturb the guests' timing.
 """
 
 import collections
@@ -30,8 +30,8 @@ from weave import series, tree
 
 SUITES = ("queue", "lint", "build", "kunit", "kselftest", "igt", "stress", "xen")
 GUEST = ("kunit", "kselftest", "igt", "stress")
-TOPICS = {"igt": "sync-file", "stress": "sync-file", "xen": "gntdev"}      # suites that test one topic only
-BESIDE = 10     # the niceness of what goes on beside the guests
+TOPICS = {"igt": "sync-file", "stress": "sync-file", "xen": "gntdev"}      # suites that test only one topic
+BESIDE = 10     # the niceness of work that runs beside the guests
 
 
 def main(kernels, suites, which=""):
@@ -53,7 +53,7 @@ def select(suites, known, hint):
 
 
 def of_features(suites):
-    """Those of @suites that have something to do for the topics that FEATURES selects."""
+    """Those of @suites that test something of the topics that FEATURES selects."""
     names = series.chosen(config.queue())
     other = [suite for suite, topic in TOPICS.items() if topic not in names and suite in suites]
     if other:
@@ -62,14 +62,14 @@ def of_features(suites):
 
 
 class Check:
-    """One run of `make check`; with @storms, which were asked for, each kernel runs the suite `stress`."""
+    """One run of `make check`; with @storms (on request) each kernel runs the suite `stress`."""
 
     def __init__(self, kernels, suites, which, results, storms=False):
         self.suites, self.results, self.storms = suites, results, storms
         # The README's commands are those for all kernels and topics.
         self.whole = kernels == config.kernels() and not which and not config.queue().features
         self.prepare = Preparation(which, results)
-        # Those with the most to do come first: the last guest is a short one.
+        # The longest runs come first, so that the last guest is a short one.
         self.kernels = sorted(kernels, key=lambda kernel: not thorough(kernel))
         self.guest = [suite for suite in GUEST if suite in suites]
         self.built = {kernel.name: concurrent.futures.Future() for kernel in self.kernels}
@@ -101,7 +101,7 @@ class Check:
     def give(future, work, kernel):
         try:
             future.set_result(work(kernel))
-        except BaseException as problem:    # raised again in the lane that waits for it
+        except BaseException as problem:    # raised again in the lane that waits for the result
             future.set_exception(problem)
 
     def for_guest(self, kernel):
@@ -154,7 +154,7 @@ class Check:
         aside()
         if "queue" in self.suites:
             self.prepare.attempt(None, lambda _: promises.weaver(self.results))
-        # The newest is prepared by this lane, while the other builds the oldest.
+        # This lane prepares the newest kernel while the other builds the oldest.
         for kernel in self.kernels[1:] + self.kernels[:1]:
             self.prepare.attempt(kernel, self.check_kernel)
 
@@ -183,12 +183,12 @@ def thorough(kernel):
 
 
 def aside():
-    """This thread, and what it starts, gives way to the guests."""
+    """Give this thread, and what it starts, a lower priority than the guests."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + BESIDE)
 
 
 class Preparation:
-    """The tree of a kernel, made once, when it is first used; each patch that is left out is recorded as FAIL."""
+    """Makes the tree of each kernel once, when it is first used; each patch that is left out is recorded as FAIL."""
 
     def __init__(self, which, results):
         self.which = which
@@ -218,20 +218,20 @@ class Preparation:
         return made
 
     def together(self, lanes):
-        """Do all of the @lanes at once; the others go on if one fails."""
+        """Run all @lanes in parallel; if one fails, the others continue."""
         with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
             for done in [pool.submit(self.attempt, None, lambda _, lane=lane: lane()) for lane in lanes]:
                 done.result()
 
     def attempt(self, kernel, work):
-        """Do @work on @kernel; what else there is to do is still worth doing if it fails, whatever the reason."""
+        """Do @work on @kernel. If it fails, for whatever reason, the rest of the run continues."""
         try:
             work(kernel)
         except Exception as problem:    # pylint: disable=broad-except
             text = str(problem) if isinstance(problem, Failure) else "".join(traceback.format_exception(problem))
             name = kernel.name if kernel else "-"
             with self.lock:
-                new = (name, text) not in self.said     # several lanes may meet the same
+                new = (name, text) not in self.said     # several lanes may report the same failure
                 self.said.add((name, text))
             if new:
                 steps.say(f"error: {text}", file=sys.stderr)

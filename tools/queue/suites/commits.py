@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The suite `build` of `make check-full`: every commit of the woven tree builds, on its own, and brings no new warning.
+"""The suite `build` of `make check-full`: every commit of the woven tree builds by itself, without a new warning.
 
-So whoever bisects through the queue, or takes a part of it, has a kernel that builds. For x86-64
-and arm64, with gcc, each commit is built with all toggles on, with all of them off and with each
-alone off; on the newest kernel clang builds each too, toggles on.
+So each step of a bisection through the queue, and each part of it, gives a kernel that builds. For x86-64
+and arm64, with gcc, each commit is built with all toggles on, with all of them off and with each one
+alone off; on the newest kernel clang also builds each commit, with toggles on.
 
 Only what a commit can change is built: the objects of touched files, and the whole subsystem if the commit
-touches that or a header that it includes. A toggle is turned off where one of these depends on it. The last commit is
-taken for one that touches all. The whole kernel is built for the guest.
+touches it or a header that it includes. A toggle is turned off if one of these objects depends on it. The last commit
+is treated as if it touched all files. The whole kernel is built for the guest.
 """
 
 import re
@@ -20,20 +20,20 @@ from lab import build, debian
 from suites.results import FAIL, PASS
 
 SUBSYSTEM = build.SUBSYSTEM
-CODE = ("drivers/", "fs/", "mm/", "samples/")     # where the queue touches what is compiled into a kernel
-USER = ("samples/dma-buf/",)    # but for programs, which the suite kselftest builds
-# Drivers that no processor of CONFIGS can have, one whose compiler takes their objects, and what make is told.
+CODE = ("drivers/", "fs/", "mm/", "samples/")     # where the queue touches code that is compiled into a kernel
+USER = ("samples/dma-buf/",)    # except for programs, which the suite kselftest builds
+# Drivers that no processor of CONFIGS can have, the one whose compiler can compile them, and the arguments for make.
 FORCED = {"drivers/gpu/drm/omapdrm/": ("arm64", "CONFIG_DRM_OMAP=m")}
 CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compile-arm64.config",)}
 
 
 class Variant:
-    """One architecture and compiler, whose objects are built from commit to commit."""
+    """One architecture and compiler, with objects that are rebuilt from commit to commit."""
 
     def __init__(self, tree, kernel, arch, clang=False):
         self.tree = tree
         self.name = f"{arch}-{'clang' if clang else 'gcc'}"
-        self.off = not clang    # whether it is built with toggles off as well
+        self.off = not clang    # whether it is also built with toggles off
         self.logs = config.BUILD / "log" / f"commits-{kernel.name}"
         cross, env = ("", None) if arch == "x86_64" else debian.cross_compiler()
         compiler = None
@@ -43,7 +43,7 @@ class Variant:
         self.toggles = build.wanted([build.TOGGLES], kernel.name)
         self.options = build.wanted(CONFIGS[arch], kernel.name)
         self.arch = arch
-        self.state = None       # the toggles that are off in the configuration, if it is one of the present Kconfigs
+        self.state = None       # the toggles that are off in the configuration, if that was made with the current Kconfig files
         self.known = set()      # warnings of the unpatched source
 
     def log(self, number):
@@ -65,7 +65,7 @@ class Variant:
         return warnings(text)
 
     def compile(self, targets, *words):
-        # make DIRECTORY/ leaves modules out unless told (5.10), and passes over objects that are named beside it.
+        # make DIRECTORY/ leaves out modules by default (5.10), and ignores objects that are named beside it.
         whole = [target for target in targets if target.endswith("/")]
         single = [target for target in targets if not target.startswith(tuple(whole))]
         for some, how in ((whole, ["KBUILD_MODULES=y"]), (single, [])):
@@ -76,13 +76,13 @@ class Variant:
             raise Failure(f"{self.name}: make did not build {' '.join(missing)}")
 
     def force(self, targets):
-        """What tells make to compile @targets, if some are of drivers that cannot be configured."""
+        """The arguments that make @targets compile, if some belong to drivers that cannot be configured."""
         return [option for directory, (_, option) in FORCED.items() if any(target.startswith(directory) for target in targets)]
 
     def configure(self, off=()):
-        """Configure with the toggles @off off and the others on, if it is not so."""
+        """Configure with the toggles @off off and the others on, if it is not configured so."""
         if self.state != off:
-            # The toggles appear in the course of the series.
+            # The toggles are added in the course of the series.
             toggles = {name: "n" if name in off else value for name, value in self.toggles.items()}
             self.kbuild.configure({**self.options, **toggles}, optional=toggles)
             real = build.resolved(self.kbuild.obj)
@@ -103,24 +103,24 @@ class Variant:
         return bool(setting(self.tree, path, real))
 
     def included(self):
-        """Headers that the subsystem was compiled with last, as the build system recorded them."""
+        """Headers that the subsystem was last compiled with, as recorded by the build system."""
         found = set()
         for path in (self.kbuild.obj / SUBSYSTEM).rglob(".*.o.cmd"):
             found.update(re.findall(r"(include/\S+\.h)", path.read_text(encoding="utf-8")))
         return found
 
     def targets(self, paths, included):
-        """What make has to build for touched @paths: the subsystem, if it is or uses one, and single objects elsewhere."""
+        """What make has to build for touched @paths: the subsystem, if it has or uses one of them, and single objects elsewhere."""
         real = build.resolved(self.kbuild.obj)
         others = [path[:-1] + "o" for path in self.others(paths, real)]
         if not any(path.startswith(SUBSYSTEM) or is_kconfig(path) or path in included for path in paths):
             return others
-        # A directory tells nothing of what is missing there.
+        # Building a directory does not report missing objects.
         modules = [path[:-1] + "o" for path in sources(self.tree, SUBSYSTEM) if setting(self.tree, path, real) == "m"]
         return [SUBSYSTEM, *modules, *others]
 
     def others(self, paths, real):
-        """Those sources of @paths that are not the subsystem's, and that this kernel contains."""
+        """Those sources of @paths that are outside the subsystem and that this kernel contains."""
         return [path for path in paths if path.endswith(".c") and path.startswith(CODE)
                 and not path.startswith((SUBSYSTEM, *USER)) and (self.tree / path).exists()
                 and self.contains(path, real)]
@@ -141,7 +141,7 @@ class Variant:
             warned |= {(how, warning) for warning in self.make(number, built)}
             there = build.resolved(self.kbuild.obj)
             alone = self.uses(built, paths) if self.off else []
-            # Where a single one matters, the others make no difference.
+            # If only one toggle matters, all off is the same as this one off.
             for off in [tuple(name for name in self.toggles if name in there)] * bool(alone) + [(name,) for name in alone if len(alone) > 1]:
                 how = f"{self.name}, {' '.join(off)} off"
                 self.configure(off)
@@ -152,7 +152,7 @@ class Variant:
         return built, [], warned
 
     def uses(self, targets, paths):
-        """Those toggles on which an object depends that was built of @targets and includes one of @paths."""
+        """The toggles on which an object depends that was built for @targets and includes one of @paths."""
         found = set()
         for target in targets:
             for path in sources(self.tree, target) if target.endswith("/") else [target]:
@@ -168,17 +168,17 @@ class Variant:
 
 
 def warnings(text):
-    """(file, warning) of what a compiler wrote, without the lines, which the patches move."""
+    """(file, warning) for each warning of a compiler, without line numbers, which the patches change."""
     return set(re.findall(r"^([^\s:]+):\d+(?::\d+)?: (warning: .*)$", text, re.MULTILINE))
 
 
 def words(record):
-    """What the build system wrote down about an object: the files it was made of, among others."""
+    """What the build system recorded about an object: among other things the files that it was made from."""
     return {word.rstrip(")").removeprefix("../") for word in record.read_text(encoding="utf-8").split()}
 
 
 def stamps(toggle):
-    """How the build system notes that an object depends on a toggle; the second is 5.10's way."""
+    """How the build system records that an object depends on a toggle; the second form is that of 5.10."""
     return {f"include/config/{toggle.removeprefix('CONFIG_')}",
             f"include/config/{toggle.removeprefix('CONFIG_').lower().replace('_', '/')}.h"}
 
@@ -192,13 +192,13 @@ def sources(tree, directory):
 
 
 def setting(tree, path, options):
-    """"y", "m" or "": what a source file is in a kernel with @options, by the obj-$(CONFIG_...) lines above it."""
+    """Whether a source file is in a kernel with @options ("y", "m" or ""), by the obj-$(CONFIG_...) lines of its directories."""
     value, path = "y", Path(path)
     for directory in path.parents:
         makefile = tree / directory / "Makefile"
         if not makefile.exists():
             continue
-        # The object itself, or a directory on the way to it: file.o, amd/amdgpu/. Or what it is a part of.
+        # The object itself, a directory that leads to it (amd/amdgpu/), or the object that it is a part of.
         inside = path.with_suffix(".o").relative_to(directory)
         names = {str(inside), *(f"{parent}/" for parent in inside.parents)}
         lines = makefile.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
@@ -211,7 +211,7 @@ def setting(tree, path, options):
             match = re.match(r"\S+-\$\((CONFIG_\w+)\)\s*[+:]?=(.*)", line)
             if match and names & set(match[2].split()):
                 found.append(options.get(match[1], ""))
-        # Several options may lead to it (usb/); one suffices.
+        # Several options may include it (usb/); one is enough.
         if found and not any(found):
             return ""
         if found:
@@ -233,7 +233,7 @@ def checkout(kernel):
 
 
 def touched_by_all(kernel):
-    """{path: how git calls what the whole series does to it, A or M}."""
+    """{path: git's letter for what the whole series does to it, A or M}."""
     git = gitcmd.own(kernel.tree, config.queue())
     names = git.line("diff", "--name-status", "--no-renames", "base", "queue").splitlines()
     return {path: kind for kind, path in (line.split("\t") for line in names)}
@@ -257,7 +257,7 @@ def check(kernel, results):
     variants = variants_of(tree, kernel)
 
     def unpatched(paths):
-        """Learn what the compilers say of the unpatched sources anyway."""
+        """Learn the warnings that the unpatched sources already have."""
         def build_them(variant):
             variant.kbuild.log = variant.log(0)
             variant.kbuild.log.unlink(missing_ok=True)
@@ -267,10 +267,10 @@ def check(kernel, results):
             variant.state = None
         git("checkout", "--quiet", "--force", "--detach", "base")
         with steps.step(f"building unpatched sources, {len(variants)} times"):
-            # Compilers keep all processors busy; what make does before and after them does not.
+            # Compiling keeps all processors busy, but the rest of make does not.
             steps.parallel(build_them, variants)
 
-    # The others only if there is a warning: mostly there is none.
+    # The other sources only if there is a warning: usually there is none.
     unpatched([f"{SUBSYSTEM}Kconfig"])
     compiled, others = set(), everything
     for number, commit in enumerate(ids, 1):
@@ -278,7 +278,7 @@ def check(kernel, results):
         git("checkout", "--quiet", "--force", "--detach", commit)
         subject = git.line("log", "-1", "--format=%f", commit)
         paths = everything if commit == ids[-1] else touched(git, commit)
-        # New ones are included by touched sources only.
+        # Only touched sources include new headers.
         included = set().union(*(variant.included() for variant in variants))
         done = steps.parallel(lambda variant: variant.step(number, paths, included), variants)
         compiled.update(target for targets, _, _ in done for target in targets)
@@ -303,7 +303,7 @@ def check(kernel, results):
 
 
 def coverage(kernel, paths, compiled, tree, results):
-    """Every touched source file was compiled by some variant, or the suite says nothing about it."""
+    """Check that some variant compiled every touched source file: otherwise the suite proves nothing about it."""
     left = missed(paths, compiled, tree)
     results.add(kernel.name, "build", "coverage", FAIL if left else PASS,
                 f"never compiled: {' '.join(left)}; add its option to configs/compile-*.config" if left else "")
@@ -316,7 +316,7 @@ def missed(paths, compiled, tree):
 
 
 def pedantic(variant, new, number):
-    """(problems, seconds): those of the @new files that are sources or headers give no warning with W=1 either."""
+    """(problems, seconds): check that the sources and headers among the @new files give no warning with W=1."""
     start = time.monotonic()
     try:
         variant.kbuild.log = variant.log(number)

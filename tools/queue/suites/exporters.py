@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernel's page of fence exporters against a woven tree: each struct dma_fence_ops has a row, each row its structure.
 
-A row's first cell is the structures and their file below drivers/, its second the kernels that it is for. Found are definitions
-in C that have name and `=` on one line, which all in the four trees do; the other columns are for people.
+A row's first cell has the structures and their file below drivers/, its second cell the kernels that it is for. The search
+finds C definitions with name and `=` on one line, as all are in the four trees; the other columns are for human readers.
 """
 
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The figures of `make bench`: {row: {key: number}} of each kernel, what they mean, how they are compared and shown."""
+"""The figures of `make bench`, {row: {key: number}} for each kernel: their meaning, how they are compared and shown."""
 
 import re
 
@@ -12,7 +12,7 @@ STYLE = config.HERE / "bench" / "plot.gp"
 TOLERANCE = 0.02
 COUNTS = ("0", "1", "4", "16", "64", "256", "1024")
 
-# What has a figure for each number of fences, and what for other keys.
+# Rows with a figure for each number of fences, and rows with other keys.
 ROWS = {
     "export-rw": "export RW, n readers",
     "export-read": "export READ, n writers",
@@ -36,7 +36,7 @@ SIZES = {"text": "text of `{}`, bytes", "data": "data of `{}`, bytes"}
 
 
 def parse(text):
-    """{row: {key: figure}} of what the program printed."""
+    """{row: {key: figure}} from the output of the program."""
     figures = {}
     for words in map(str.split, text.splitlines()):
         if len(words) != 3 or not re.fullmatch(r"-?\d+", words[2]) or words[1] in figures.get(words[0], {}):
@@ -46,14 +46,14 @@ def parse(text):
 
 
 def ratios(kernels):
-    """{row: {key: how many times the newest kernel's figure the oldest one's is}}, where there are two."""
+    """{row: {key: the oldest kernel's figure as a multiple of the newest one's}}, if there are two kernels."""
     old, new = (list(kernels.values())[at]["figures"] for at in (0, -1))
     return {row: {key: round(old[row][key] / figure, 2) for key, figure in keys.items() if figure and key in old.get(row, {})}
             for row, keys in new.items()} if len(kernels) > 1 else {}
 
 
 def merged(kept, found, names):
-    """What is @found, and of what is @kept those of the kernels @names that were not measured; {} if it is not about these."""
+    """The figures @found, and those @kept for the kernels @names that were not measured; {} if they do not cover @names."""
     kernels = {**(kept["kernels"] if kept and kept["tools"] == found["tools"] else {}), **found["kernels"]}
     if not set(found["kernels"]) <= set(names) <= set(kernels):
         return {}
@@ -62,7 +62,7 @@ def merged(kept, found, names):
 
 
 def differences(kept, found):
-    """What is not within the tolerance, of the kernels that were measured; a line each."""
+    """The figures of measured kernels that are outside the tolerance, one line for each."""
     lines = []
     for name, kernel in found.items():
         old, new = ({(row, key): figure for row, keys in kernels.get(name, {"figures": {}})["figures"].items()
@@ -104,7 +104,7 @@ def table(found):
 
 
 def page(found):
-    """What bench.md says."""
+    """The text for bench.md."""
     name = KEPT.rpartition("/")[2]
     return f"{table(found)}\n[{name}.json]({name}.json) has all of it.\n\n![instructions by the number of fences]({name}.svg)\n"
 
@@ -114,7 +114,7 @@ def joined(lines):
 
 
 def line(found):
-    """What the README says."""
+    """The text for the README."""
     def both(row):
         return " and ".join(number(kernel["figures"][row]["16"]) for kernel in found["kernels"].values())
     names = " and ".join(kernel["source"] for kernel in found["kernels"].values())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""IGT, the graphics stack's own tests, as Debian ships them: the judge that this queue did not write.
+"""IGT, the graphics stack's own tests, as packaged by Debian: tests that do not come from this queue.
 
-igt_runner runs them in the guest. The tests of the sync_file ioctls have to pass; the others only
-have to do no worse than on the control kernel, because they show what the queue must not break.
+igt_runner runs them in the guest. The tests of the sync_file ioctls have to pass. The others must not
+have worse results than on the control kernel: they show that the queue breaks nothing.
 """
 
 import json
@@ -15,18 +15,18 @@ from lab import debian, elf, guest
 from suites.results import FAIL, PASS, SKIP
 
 JUDGE = "dmabuf_sync_file"
-SUBTESTS = 7            # of the judge, in IGT 2.5
+SUBTESTS = 7            # of dmabuf_sync_file, in IGT 2.5
 TESTS = (JUDGE, "sw_sync", "vgem_basic", "prime_vgem", "syncobj_basic", "syncobj_wait",
          "syncobj_timeline", "syncobj_eventfd")
 HOME = "usr/libexec/igt-gpu-tools"
 SECONDS = 600           # for all of them together
-# From good to bad, what igt_runner calls a result.
+# The results of igt_runner, from good to bad.
 ORDER = ("pass", "warn", "skip", "dmesg-warn", "dmesg-fail", "fail", "abort", "timeout", "crash",
          "incomplete", "notrun")
 
 
 def root():
-    """Where IGT and all that it needs is unpacked."""
+    """The directory where IGT and all that it needs are unpacked."""
     path = config.BUILD / "igt"
     if not path.exists():
         with steps.step(f"getting IGT from {debian.IGT_SUITE}"):
@@ -35,7 +35,7 @@ def root():
 
 
 def files(chosen=TESTS):
-    """What the guest needs to run the @chosen tests, {path there: path here}."""
+    """The files that the guest needs to run the @chosen tests: {path in the guest: path here}."""
     base = root()
     tests = [name for name in chosen if (base / HOME / name).exists()]
     if JUDGE not in tests:
@@ -71,7 +71,7 @@ def seconds(test):
 
 
 def keep(boot, found, name):
-    """Leave what igt_runner wrote in out/report: NAME.json as it is, and NAME.xml as JUnit."""
+    """Keep the output of igt_runner in out/report: NAME.json unchanged, and NAME.xml as JUnit."""
     report = config.OUT / "report"
     report.mkdir(parents=True, exist_ok=True)
     source = boot.path("igt") / "results.json"
@@ -83,7 +83,7 @@ def keep(boot, found, name):
         case = ET.SubElement(suite, "testcase", classname=group, name=subtest or group, time=f"{took:.3f}")
         if result != "pass":
             kind = "skipped" if result in ("skip", "notrun") else "failure"
-            # XML has no way to write control characters.
+            # XML cannot express control characters.
             ET.SubElement(case, kind, message=result).text = re.sub(r"[^\t\n\x20-\ud7ff]", "?", text)
     ET.ElementTree(suite).write(report / f"{name}.xml", encoding="utf-8", xml_declaration=True)
 
@@ -97,14 +97,14 @@ def reason(text):
 
 
 def grade(result):
-    # A warning is a remark about the surroundings (no such module, no debugfs file).
+    # A warning is only about the environment (no such module, no debugfs file).
     return ORDER.index("pass" if result == "warn" else result) if result in ORDER else len(ORDER)
 
 
 def compared(found, control):
     """(test, verdict, reason, seconds) of all tests but the judge's, measured against the control kernel.
 
-    A program that skips as a whole, for want of hardware, is one line.
+    A program of which all tests skip, because the hardware is missing, is one line.
     """
     groups = {}
     for test in sorted({*found, *control}):

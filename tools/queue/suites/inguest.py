@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The suites that run in a guest: kunit, kselftest, stress, igt, and all of them on the control kernel.
 
-One boot serves all suites of a kernel. A test that brings the guest down has failed (on the
-control kernel: done what it should), and the rest of the plan goes on in a fresh guest.
+One boot serves all suites of a kernel. A test that crashes the guest has failed (on the control
+kernel: done what it should), and the rest of the plan continues in a new guest.
 """
 
 import errno
@@ -17,15 +17,15 @@ from weave import mails
 
 SUITES = ("kunit", "kselftest", "igt", "stress")
 DMA_BUF = "drivers/dma-buf/dma-buf.o"
-# As the kselftest harness and IGT print it.
+# Formats of the kselftest harness and of IGT.
 ENOTTY = re.compile(rf"\(-?{errno.ENOTTY}\)|errno: {errno.ENOTTY},")
 REPEATS = 5                 # of boots that an emulator's fault ended, see guest.Boot.fault()
-CONTROL_SECONDS = 100       # a program may take on the unpatched kernel, where it may hang for good
+CONTROL_SECONDS = 100       # limit of a program on the unpatched kernel, where it may hang forever
 LEAKER = "kmemleak-test.ko"         # the kernel's own module that leaks on purpose
 
 
 class Session:
-    """One kernel's image and programs, and what its boots gave. What is planned and how it boots is for each kind to say."""
+    """One kernel's image and programs, and the results of its boots. Each kind defines its plan and how it boots."""
 
     looks_for_leaks = True
 
@@ -35,8 +35,8 @@ class Session:
         self.flavour = flavour
         self.programs = {self.item(program).name: program for program in programs if program.tests and self.runs(program.name)}
         self.boots = []
-        self.down = {}          # item -> how it ended the guest
-        self.log = ""           # what shows the result that is due
+        self.down = {}          # item -> how it crashed the guest
+        self.log = ""           # the log of the result that comes next
 
     def item(self, program):
         """The plan's line for a program."""
@@ -50,7 +50,7 @@ class Session:
         raise NotImplementedError
 
     def suite(self, item):
-        """The suite that an item of the plan belongs to."""
+        """The suite to which an item of the plan belongs."""
         raise NotImplementedError
 
     def files(self, suites):
@@ -61,7 +61,7 @@ class Session:
         raise NotImplementedError
 
     def run(self, suites, ended):
-        """Boot as often as it takes to get through the plan; returns what stopped it, or None."""
+        """Boot as often as needed to complete the plan; returns what stopped it, or None."""
         def look(boot, item):
             self.log = boot.dir / "out" / f"{item}.log"
             ended(boot, item)
@@ -81,7 +81,7 @@ class Session:
                 repeats -= 1
                 steps.say(f"note: the emulated machine's doing, so the guest is started again: {fault.splitlines()[0]}")
             elif not boot.running:
-                return boot.error       # not any test's doing: going on would not help
+                return boot.error       # not caused by a test: continuing would not help
             else:
                 self.down[boot.running] = cause(boot) or boot.error
                 look(boot, boot.running)
@@ -95,14 +95,14 @@ class Session:
 
 
 class GuestSession(Session):
-    """A kernel by itself, with its test modules and IGT, too."""
+    """A kernel without Xen, with its test modules and IGT."""
 
     def __init__(self, kernel, image, programs, flavour):
-        self.seconds = None     # that a program may take, if not what is usual
+        self.seconds = None     # limit of a program, if not the usual one
         super().__init__(kernel, image, programs, flavour)
         self.modules = {kunit.item(module).name: module for module in image.test_modules}
         self.igt = igt.TESTS
-        self.leaker = None      # a module to load last, whose leaks must be found
+        self.leaker = None      # a module to load last, whose leaks have to be found
 
     def item(self, program):
         return kselftest.item(program, self.seconds)
@@ -143,7 +143,7 @@ class GuestSession(Session):
 
 
 def cause(boot):
-    """The first line on the console that explains a guest's end, without its time stamp."""
+    """The first line on the console that explains why a guest ended, without its time stamp."""
     lines = [line for item, line in boot.splats() if item in (None, boot.running)]
     # A plain "kernel BUG at" says more than the trap it ends in.
     lines.sort(key=lambda line: "kernel BUG at" not in line and "KASAN" not in line)
@@ -219,14 +219,14 @@ class Patched:
             self.add("igt", f"{igt.JUDGE}.count", FAIL, f"{len(judged)} subtests of {igt.SUBTESTS} were run")
 
     def compare(self, control):
-        """The other IGT tests: no worse than on the control kernel, whose results these are."""
+        """Compare the other IGT tests with @control, the results on the control kernel: they must not be worse."""
         for test, verdict, reason, took in igt.compared(self.igt, control):
             self.add("igt", test, verdict, reason, took)
 
     def close(self, suite, error, covered=()):
-        """Two more tests of a suite: the console says nothing bad, and nothing is leaked.
+        """Two more tests of a suite: the console shows no fault, and nothing has leaked.
 
-        @covered: the suites whose items are looked at, if more than this one.
+        @covered: the suites whose items are checked, if more than this one.
         """
         session = self.session
         if error:
@@ -238,7 +238,7 @@ class Patched:
                  f"{len(lines)} lines, first {first}; see {session.last.dir}/console.log" if lines else "")
         if not session.looks_for_leaks:
             return
-        # A guest that went down took its leaks with it; that test has failed already.
+        # The leaks of a guest that crashed are lost; that test has failed already.
         found = [boot.leaks for boot in session.boots if boot.leaks is not None]
         leaks = "".join(found).strip()
         self.add(suite, "kmemleak", PASS if found and not leaks else FAIL,
@@ -246,9 +246,9 @@ class Patched:
 
 
 class Off(Patched):
-    """The patched kernel with its toggles off: none of the queue's code is there, and user space sees that.
+    """The patched kernel with its toggles off: it contains none of the queue's code, and user space sees that.
 
-    The tests of @refused, entries of control.toml, have to fail there for want of the ioctls.
+    The tests of @refused, entries of control.toml, have to fail there because the ioctls are missing.
     """
 
     def __init__(self, session, results, refused=()):
@@ -260,9 +260,9 @@ class Off(Patched):
         super().add(suite, f"toggles-off.{test}", verdict, reason, seconds)
 
     def no_code(self, own, patched):
-        """None of the queue's @own sources was compiled, and nothing else makes sync_files of a dma-buf.
+        """Check that none of the queue's @own sources was compiled, and that nothing else makes sync_files of a dma-buf.
 
-        The same look at the @patched image has to find them.
+        The same check of the @patched image has to find them.
         """
         objects = sorted(path[:-1] + "o" for path in own if path.startswith("drivers/") and path.endswith(".c"))
         outside = [path for path in objects if not path.startswith(build.TOGGLED)]
@@ -302,14 +302,14 @@ def matching(entries, name):
 
 
 def code(obj, objects):
-    """Which of @objects were built in @obj; dma-buf.o counts if it makes sync_files by itself."""
+    """Which of @objects were built in @obj; dma-buf.o counts if it makes sync_files itself."""
     found = [path for path in objects if (obj / path).exists()]
     symbols = steps.run(["nm", "--undefined-only", obj / DMA_BUF], what=f"reading {obj / DMA_BUF}").split()
     return [*found, DMA_BUF] if "sync_file_create" in symbols else found
 
 
 def verdicts(session, boot, item):
-    """(name in the suite control, (test, verdict) of each test of the subject, what they printed) of an @item that ended."""
+    """(name in the suite control, (test, verdict) of each test, the output) of an @item that has ended."""
     suite = session.suite(item)
     if suite == "igt":
         judged = {test: result for test, result in igt.results(boot).items() if test.startswith(igt.JUDGE + ".")}
@@ -324,29 +324,29 @@ def verdicts(session, boot, item):
 
 
 class Unpatched:
-    """The unpatched kernel, where failing is passing: a test that passes there tests nothing."""
+    """The unpatched kernel, where a test has to fail: a test that passes there tests nothing."""
 
     def __init__(self, session, results, own, expected_modules):
         self.session = session
         self.results = results
-        self.own = own                          # files that the queue brings
+        self.own = own                          # files that the queue adds
         self.expected_modules = {name for name in expected_modules if self.brought(name)}
         self.known = passing_unpatched(session.kernel.name)
-        self.met = []           # those of them that were
+        self.met = []           # the entries that were met
         self.igt = {}
         self.judged = True
 
     def brought(self, module):
-        """Whether that KUnit module is the queue's: kernels have others of their own."""
+        """Whether that KUnit module is the queue's: kernels have other modules."""
         return kunit.source_of(module) in self.own
 
     def run(self, suites, judged):
-        """Run @suites; unless @judged they only give IGT's results, for comparison."""
+        """Run @suites; unless @judged, this only collects IGT's results for comparison."""
         self.judged = judged
         self.session.seconds = CONTROL_SECONDS
         if judged:
             self.session.leaker = next(path for path in self.session.image.modules if path.name == LEAKER)
-        # One width is enough: the 32-bit programs are made of the same sources.
+        # One width is enough: the 32-bit programs have the same sources.
         self.session.programs = {name: program for name, program in self.session.programs.items()
                                  if program.source in self.own and not program.stress
                                  and not program.name.startswith("compat.")}
@@ -372,7 +372,7 @@ class Unpatched:
     def ended(self, boot, item):
         suite, down = self.session.suite(item), self.session.down.get(item)
         if suite == "planted":
-            return      # judged when all is done
+            return      # judged at the end
         if suite == "igt":
             self.igt = igt.results(boot)
             igt.keep(boot, self.igt, f"igt-{self.session.kernel.name}-control")
@@ -404,10 +404,10 @@ class Unpatched:
 
 
 def timeout(boot, item):
-    """Why an item that the guest killed did not end by itself, or ""."""
+    """The reason why the guest killed an item, or ""."""
     return "it did not end in its time" if boot.status.get(item) in (137, 143) else ""
 
 
 def own_files(kernel):
-    """Paths of the new files that the queue brings to @kernel."""
+    """Paths of the new files that the queue adds to @kernel."""
     return {path for woven in mails.woven(config.queue(), kernel) for path in woven.patch.new}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The user-space tests of the woven tree: built static, for each guest that runs them, and their TAP read.
+"""The user-space tests of the woven tree: builds them statically for each guest that runs them, and reads their TAP.
 
-The parser that kunit.py has was tried for the TAP, too. Its answers need 38 lines around them, where parse() has 49 in
-all: it takes nothing without a version line, stops at the plan without a word of results after it, knows neither
-"Bail out!" nor a missing plan nor exit statuses, loses the reason of "1..0 # SKIP" and of a failed test, and turns a
-program's skipped rest into crashes. And the kernel's source would have to be there to read what a program printed.
+The parser of kunit.py was tried for the TAP, too. Its results need 38 lines of code around them, while parse() has 49
+lines in all. It requires a version line, stops at the plan without reporting results after it, supports neither
+"Bail out!" nor a missing plan nor exit statuses, loses the reason of "1..0 # SKIP" and of a failed test, and turns the
+skipped rest of a program into crashes. And reading a program's output would require the kernel's source.
 """
 
 import re
@@ -15,16 +15,16 @@ from base import steps
 from lab import build, debian, guest
 from suites.results import FAIL, PASS, SKIP
 
-SAMPLES = ("samples/dma-buf",)      # of single files, which end with status 0 if all is as it should be
+SAMPLES = ("samples/dma-buf",)      # programs of one file, which exit with status 0 if they find no fault
 DIRECTORIES = ("tools/testing/selftests/drivers/dma-buf", "tools/testing/selftests/drivers/vfio-mdev", *SAMPLES)
 XEN = ("tools/testing/selftests/drivers/xen",)      # for the first domain of Xen
-MODULES = ("mbochs.ko", "drm_kms_helper.ko", "vkms.ko")     # that programs load, from their own directory
-DEMO = "dmabuf_demo"            # shows instead of testing: for `make run`
+MODULES = ("mbochs.ko", "drm_kms_helper.ko", "vkms.ko")     # modules that programs load from their own directory
+DEMO = "dmabuf_demo"            # a demonstration, not a test: for `make run`
 ABSENT = "dmabuf_absent"        # for kernels with the toggles off
-STRESS = "_stress"              # a program whose name ends so belongs to the suite `stress`
+STRESS = "_stress"              # suffix of the programs of the suite `stress`
 SECONDS, STRESS_SECONDS = 240, 300
 KSFT_SKIP = 4
-WIDTHS = {"": "-m64", "compat.": "-m32"}        # prefix of the tests' names, and the compiler's flag
+WIDTHS = {"": "-m64", "compat.": "-m32"}        # prefix of the tests' names, and flag of the compiler
 NATIVE = {"": "-m64"}
 
 
@@ -43,7 +43,7 @@ class Program:
 def programs(image, log, directories=DIRECTORIES, widths=None):
     """Build all programs in @directories of @image's tree against its own headers; returns Programs.
 
-    @widths: as WIDTHS, which it is by default for a guest on x86-64.
+    @widths: of the form of WIDTHS, which is the default for a guest on x86-64.
     """
     if image.arch == "arm64":
         cross, env = debian.cross_compiler()
@@ -55,7 +55,7 @@ def programs(image, log, directories=DIRECTORIES, widths=None):
     headers = image.obj / "headers"
     kbuild.make("headers_install", f"INSTALL_HDR_PATH={headers}", what="installing the kernel's headers")
     found = []
-    # One is missing where its patch was left out.
+    # A directory is missing if its patch was left out.
     for directory in [directory for directory in directories if (image.tree / directory / "Makefile").exists()]:
         for prefix, width in widths.items():
             out = image.obj / f"kselftest{width}" / Path(directory).name
@@ -65,7 +65,7 @@ def programs(image, log, directories=DIRECTORIES, widths=None):
             if directory in SAMPLES:
                 found += [sample(prefix, path, out / path.stem, env, log) for path in sorted((image.tree / directory).glob("*.c"))]
                 continue
-            # CC has a default in make, which only its command line overrides.
+            # make has a default for CC, which only its command line overrides.
             make = ["make", "-C", image.tree / directory, f"OUTPUT={out}", *([f"CC={env.pop('CC')}"] if compiler else [])]
             steps.run([*make, "all"], env=env, log=log, what=f"building {directory}")
             tests = listed(make, env, "TEST_GEN_PROGS")
@@ -82,9 +82,9 @@ def sample(prefix, path, out, env, log):
 
 
 def examples(image, own):
-    """(name, verdict, reason) of each C program in documents that are the queue's @own: it has to compile.
+    """(name, verdict, reason) of each C program in the queue's @own documents: it has to compile.
 
-    For user space, against the headers that programs() has installed.
+    Programs are compiled for user space, with the headers that programs() has installed.
     """
     found = []
     for path in sorted(path for path in own if path.endswith(".rst")):
@@ -116,21 +116,21 @@ def files(chosen, image):
 
 def item(program, seconds=None):
     seconds = seconds or (STRESS_SECONDS if program.stress else SECONDS)
-    # What goes on in the kernel is the same for both widths: the second one is there for the calls.
+    # The kernel does the same for both widths: the second one only tests the calls.
     env = "DMABUF_STRESS_SECONDS=8 " if program.stress and program.name.startswith("compat.") else ""
     return guest.Item(f"kselftest.{program.name}", seconds, f"cd /tmp && {env}/test/kselftest/{program.name}")
 
 
 @dataclass
 class Tap:
-    """The tests of one program: (name, verdict, reason) each, and what was wrong with its output."""
+    """The tests of one program, (name, verdict, reason) each, and what is wrong with its output."""
 
     tests: list = field(default_factory=list)
     errors: list = field(default_factory=list)
 
 
 def parse(text, status):
-    """Read what a kselftest printed. One without TAP is judged by its exit status alone."""
+    """Parse the output of a kselftest. A program without TAP is judged only by its exit status."""
     tap, plan, running, before = Tap(), None, "", []
     for line in text.splitlines():
         if match := re.match(r"1\.\.(\d+)(?:\s+# SKIP\s*(.*))?", line):
@@ -144,7 +144,7 @@ def parse(text, status):
             name, _, directive = match[3].partition("#")
             if int(match[2]) != len(tap.tests) + 1:
                 tap.errors.append(f"test {match[2]} where {len(tap.tests) + 1} is due")
-            # The harness of older kernels gives no name to a test that it skips.
+            # The harness of older kernels does not print the name of a test that it skips.
             name = name.strip() or running or match[2]
             # udmabuf: "drivers/dma-buf/udmabuf: [PASS,test-1]"
             name = re.sub(r".*\[\w+,(.+)\]", r"\1", name)
@@ -170,7 +170,7 @@ def parse(text, status):
     if plan is None:
         tap.errors.append("no plan")
     elif status == KSFT_SKIP and len(tap.tests) < plan:
-        # It found out on its way that the rest cannot run here.
+        # The program found out that the rest cannot run here.
         last = text.strip().splitlines()[-1]
         tap.tests.append((f"{len(tap.tests) + 1}-{plan}", SKIP, last.lstrip("# ")))
     elif plan != len(tap.tests):
@@ -181,7 +181,7 @@ def parse(text, status):
 
 
 def test_id(program, name):
-    """`fixture.test` as the harness names it; the program's name where there is no fixture."""
+    """`fixture.test`, as the harness names it; the program's name if there is no fixture."""
     name = name.removeprefix("global.")
     if "." not in name:
         return f"{program}.{name}".rstrip(".")

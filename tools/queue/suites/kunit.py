@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""KUnit modules: how the guest runs one, and what its log says, by the newest kernel's kunit.py."""
+"""KUnit modules: how the guest runs one, and how its log is parsed, by the newest kernel's kunit.py."""
 
 import json
 import re
@@ -11,9 +11,9 @@ from lab import guest, source
 from suites.results import FAIL, PASS, SKIP
 
 SECONDS = 600
-NEEDS = {"drm-sched-tests.ko": "../gpu-sched.ko"}      # what a module wants to be there, seen from it
-ONLY = {"drm-sched-tests.ko": "drm_sched_names"}        # the queue's suites of a module that has others, which take long
-WHERE = {"drm-sched-tests": "drivers/gpu/drm/scheduler/tests/tests_names.c"}    # these suites are
+NEEDS = {"drm-sched-tests.ko": "../gpu-sched.ko"}      # what a module depends on, as a relative path
+ONLY = {"drm-sched-tests.ko": "drm_sched_names"}        # the queue's suites in a module whose other suites take long
+WHERE = {"drm-sched-tests": "drivers/gpu/drm/scheduler/tests/tests_names.c"}    # the file of these suites
 
 
 def source_of(module):
@@ -31,7 +31,7 @@ def name(module):
 
 
 def item(module):
-    """Load and unload it, between which the kernel's log is its own."""
+    """Load and unload the module; the kernel's log between these two is the module's."""
     before, after = "", ""
     if module.name in NEEDS:
         needed = Path(NEEDS[module.name])
@@ -70,7 +70,7 @@ def cases(group, lines, suite=""):
 
 
 def reason(case, lines):
-    """The first line in which the case says what it expected."""
+    """The first line in which the test case reports what it expected."""
     for line in lines:
         if match := re.match(rf"\s*# {re.escape(case['name'])}: (?:ASSERTION|EXPECTATION) FAILED at (.*)", line):
             return match[1]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where the time of a check goes: its progress, printed on each line, and a profile, printed at the end.
+"""How a check spends its time: its progress, printed on each line, and a profile, printed at the end.
 
-How many tests there are and when they end is known from an earlier run of the same kernels and suites: the last
-one here, else the one in pace.json, which `make table` brings up to date.
+The number of tests and the times at which they end come from an earlier run of the same kernels and suites: the last
+run here, or else the one in pace.json, which `make table` updates.
 """
 
 import json
@@ -13,7 +13,7 @@ from base import config
 
 HERE = config.BUILD / "pace.json"
 KEPT = config.HERE / "pace.json"
-SETTLED = 60        # seconds after which this machine's speed is known well enough
+SETTLED = 60        # seconds after which the speed of this machine is known well enough
 
 
 def load(path):
@@ -21,7 +21,7 @@ def load(path):
 
 
 def keep():
-    """Take the first runs of all kernels and suites that were made here into pace.json; returns whether it changed."""
+    """Copy the first runs of all kernels and suites on this machine into pace.json; returns whether it changed."""
     before = load(KEPT)
     after = {**before, **{key: run for key, run in load(HERE).items() if run["whole"] and run["cold"]}}
     if after != before:
@@ -34,7 +34,7 @@ def words(rest):
 
 
 class Pace:
-    """A run of @tier, "check" or "check-full", on @kernels and with @suites, by name; @whole: these are all."""
+    """A run of @tier, "check" or "check-full", on @kernels with @suites, by name; @whole: these are all kernels and suites."""
 
     def __init__(self, tier, kernels, suites, whole):
         self.tier, self.whole, self.names, self.suites = tier, whole, kernels, suites
@@ -51,7 +51,7 @@ class Pace:
         if self.before:
             self.expected = {part: numbers[0] for part, numbers in self.before["parts"].items()}
         else:
-            # A selection: how many there are is known from the whole, how long they take is not.
+            # For a selection, earlier whole runs tell the number of tests, but not the time that they take.
             whole = next((run for key, run in known.items() if run["whole"] and key.startswith(f"{tier}:")), {"parts": {}})
             self.expected = {part: numbers[0] for part, numbers in whole["parts"].items()
                              if part.split()[0] in (*kernels, "-") and part.split()[1] in suites}
@@ -66,7 +66,7 @@ class Pace:
             self.spent[key] = self.spent.get(key, 0) + time.monotonic() - start
 
     def note(self, kernel, suite):
-        """A test has ended; returns what its line says of the whole run."""
+        """Count a test that has ended; returns what its line says about the whole run."""
         now = time.monotonic() - self.start
         part = self.parts.setdefault(f"{kernel} {suite}", [0, now, now])
         part[0] += 1
@@ -75,7 +75,7 @@ class Pace:
         total = sum(max(count, self.parts.get(name, [0])[0]) for name, count in self.expected.items())
         total += sum(numbers[0] for name, numbers in self.parts.items() if name not in self.expected)
         left = self.left(now)
-        if not self.expected:       # the number of tests is unknown without an earlier run
+        if not self.expected:       # without an earlier run the number of tests is unknown
             return f"[{done} done, part {len(self.parts)} of {self.all}]"
         return f"[{done}/{total}{'' if left is None else f', {left}'}]"
 
@@ -88,16 +88,16 @@ class Pace:
             self.parts.setdefault(f"{result.kernel} {result.suite}", [0, now, now])[0] += 1
 
     def left(self, now):
-        """How long it goes on, in words; None if no run like this one was made before."""
+        """The time that remains, in words; None if there was no earlier run of this kind."""
         if not self.before:
             return None
         if self.taken:
-            # Of what is run this time, by how long each part took.
+            # For the parts that run this time, by the time that each took.
             spans = {name: (count, last - first) for name, (count, first, last) in self.before["parts"].items()}
             rest = sum(span * (1 - min(self.parts.get(name, [0])[0] / count, 1)) for name, (count, span) in spans.items()
                        if name not in self.taken)
             return words(rest * self.before["seconds"] / max(sum(span for _, span in spans.values()), 1))
-        # How far that run was when it had ended as much as this one.
+        # How far the earlier run was when as many of its tests had ended as of this run.
         place = 0
         for name, (count, first, last) in self.before["parts"].items():
             done = self.parts.get(name, [0])[0]
@@ -107,7 +107,7 @@ class Pace:
         return words(max(0, self.before["seconds"] - place) * speed)
 
     def finish(self, through=True):
-        """Remember this run, if it got @through; returns the profile as lines."""
+        """Record this run, if it got @through; returns the profile as lines."""
         seconds = self.seconds()
         run = {"seconds": seconds, "whole": self.whole, "cold": self.cold,
                "parts": {name: [count, round(first), round(last)] for name, (count, first, last) in self.parts.items()}}
@@ -124,13 +124,13 @@ class Pace:
         return round(time.monotonic() - self.start)
 
     def command(self, features=()):
-        """What was typed."""
+        """The command as the user typed it."""
         chosen = {} if self.whole or not self.tier else {"KERNELS": self.names, "SUITES": self.suites}
         chosen.update({"FEATURES": features} if features else {})
         return " ".join([f"make {self.tier or 'lint'}", *(f'{name}="{" ".join(words)}"' for name, words in chosen.items())])
 
     def rows(self):
-        """What was done, and how many seconds of it went to each kernel: lines of cells, the first the heading."""
+        """What was done, and the seconds that each kernel took: lines of cells, the first the heading."""
         kernels = list(dict.fromkeys(kernel for _, kernel in self.spent))
         return [["seconds", *kernels],
                 *([what, *(f"{self.spent[what, kernel]:.0f}" if (what, kernel) in self.spent else "" for kernel in kernels)]

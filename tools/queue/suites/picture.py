@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Pictures, with what Python has: PNG files of eight bits a channel, not interlaced."""
+"""Pictures, with Python's own modules: PNG files with eight bits per channel, not interlaced."""
 
 import re
 import struct

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The suite `queue`: the weaver's own tests, and what the queue's commands promise, tried on the real kernels."""
+"""The suite `queue`: the weaver's own tests, and the promises of the queue's commands, tried on the real kernels."""
 
 import hashlib
 import os
@@ -14,11 +14,11 @@ from suites.results import FAIL, PASS, SKIP
 from weave import mails, tree
 
 CLI = config.HERE / "cli.py"
-KERNEL = ("Makefile", "Kbuild")     # by which a kernel's tree is known
+KERNEL = ("Makefile", "Kbuild")     # files by which a kernel's tree is recognized
 
 
 def weaver(results):
-    """The pytest suite, one result a test, and the queue's own rules."""
+    """The pytest suite, with one result for each test, and the queue's own rules."""
     with results.pace.timed("weaver's tests", "-"):
         pytest(results)
         attempt(results, "-", "verify", verify)
@@ -47,7 +47,7 @@ def pytest(results):
 
 
 def check(kernel, made, results):
-    """The promises, of the tree that was made of @kernel, a tree.Stack."""
+    """Check the promises; @made: the tree.Stack of @kernel."""
     with results.pace.timed("promises", kernel):
         attempt(results, kernel.name, "series-repeats", lambda: series_repeats(kernel))
         attempt(results, kernel.name, "am-gives-tree", lambda: am_gives_tree(kernel, made))
@@ -92,7 +92,7 @@ def series_repeats(kernel):
 
 
 def am_gives_tree(kernel, made):
-    """`make am` on a user's tree: the same files; or, where some patches do not apply, a refusal that names them all."""
+    """`make am` on a user's tree gives the same files; or, if some patches do not apply, a refusal that names them all."""
     git, touched = users_tree(kernel)
     base = git.commit("HEAD")
     user = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "User", "GIT_AUTHOR_EMAIL": "user@example.org",
@@ -112,7 +112,7 @@ def am_gives_tree(kernel, made):
 
 
 def topic_alone(kernel, name):
-    """A topic, with what it needs, applies without the others."""
+    """A topic, with the topics it needs, applies without the others."""
     done = alone.stack(kernel, gitcmd.own(kernel.tree, config.queue()), name, rehearsal=True)
     return None if done.whole else done.refused().replace("\n", "; ")
 
@@ -120,7 +120,7 @@ def topic_alone(kernel, name):
 def users_tree(kernel):
     """(git of a tree with those files of the unpatched kernel that the queue touches, their names).
 
-    A whole kernel takes a quarter of a minute, and the queue leaves the rest alone.
+    A whole kernel would take a quarter of a minute, and the queue does not touch the other files.
     """
     queue = config.queue()
     ours = gitcmd.own(kernel.tree, queue)
@@ -151,7 +151,7 @@ def refresh_leaves_no_diff(kernel):
 
 
 def contents():
-    """{path: bytes} of what the repository holds, whether committed yet or not."""
+    """{path: bytes} of the files in the repository, committed or not."""
     listing = steps.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=config.ROOT)
     paths = [config.ROOT / name for name in listing.split("\0") if name]
     return {path: path.read_bytes() for path in paths if path.is_file()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The README's commands, run as they stand there: in `make check` what takes seconds, in `make check-full` all.
+"""Runs the README's commands as they are written: `make check` runs those that take seconds, `make check-full` all.
 
 `~/linux` is a git tree of the oldest kernel. None of them may change a file that the repository keeps.
 """
@@ -13,8 +13,8 @@ from suites import promises
 
 README = config.ROOT / "README.md"
 ITSELF = ("make check", "make check-full")          # what runs this
-WRITTEN = ("pace.json", "TESTED.md")    # by `make table`, of what was run here: put back
-SLOW = ("make run", "make pin", "make -C ")         # how others begin that `make check` leaves out
+WRITTEN = ("pace.json", "TESTED.md")    # `make table` writes them from runs here: restored afterwards
+SLOW = ("make run", "make pin", "make -C ")         # how other commands begin that `make check` leaves out
 
 
 def commands():
@@ -24,10 +24,10 @@ def commands():
 
 
 def check(results, slow=False):
-    """Run them, the @slow ones among them if asked for; whatever else uses build/ has ended."""
+    """Run them, including the @slow ones on request; nothing else may use build/ meanwhile."""
     kernel = config.kernels()[0]
     home = config.BUILD / "readme"
-    shutil.rmtree(home, ignore_errors=True)     # of a run that was stopped
+    shutil.rmtree(home, ignore_errors=True)     # left by a run that was interrupted
     for command in commands():
         if command in ITSELF or (command.startswith(SLOW) and not slow):
             continue
@@ -41,17 +41,17 @@ def run(kernel, home, command):
     linux = home / "linux"
     if "~/linux" in command and not linux.exists():
         home.mkdir(parents=True, exist_ok=True)
-        # By a path of its own: --shared would tie it to build/.
+        # A full clone: --shared would make it depend on build/.
         gitcmd.own(home, config.queue())("clone", "--quiet", kernel.pristine, linux)
     if "KDIR=" in command:
-        # As it was before an earlier command.
+        # Restore the state before an earlier command.
         gitcmd.own(linux, config.queue())("reset", "--quiet", "--hard", "base")
     before = promises.contents()
     user = {"HOME": home, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_AUTHOR_NAME": "User", "GIT_AUTHOR_EMAIL": "user@example.org",
             "GIT_COMMITTER_NAME": "User", "GIT_COMMITTER_EMAIL": "user@example.org", "MAKEFLAGS": None, "MAKELEVEL": None}
     words = [word.replace("~", str(home)) for word in shlex.split(command)]
     if "CROSS_COMPILE=" in command:
-        # The user has one, and a C library for it; this one is in build/.
+        # A user has a cross compiler and a C library for it; here both are in build/.
         cross, env = debian.cross_compiler()
         user.update(env)
         words.append(f"CC={cross}gcc --sysroot={debian.arm64()}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the tests gave: one line as each ends, all of it in out/report/results.json; about the run in run.json beside it.
+"""Test results: one line as each test ends, all of them in out/report/results.json, and facts about the run in run.json.
 
     PASS 5.10 kselftest sync_file.errno_bad_flags  [312/1540, about 14 min left]
 
@@ -38,7 +38,7 @@ class Result:
     verdict: str
     reason: str = ""
     seconds: float = 0.0
-    log: str = ""           # path of what it printed, seen from the repository
+    log: str = ""           # path of its output, relative to the repository
 
     def __str__(self):
         return " ".join(filter(None, (self.verdict, self.kernel, self.suite, self.test,
@@ -56,7 +56,7 @@ def table(path, name, keys):
 
 
 def tools():
-    """{tool: the first line that it says of its version}"""
+    """{tool: the first line of its version message}"""
     found = {name: steps.attempt([name, "--version"])[1].partition("\n")[0] for name in TOOLS if shutil.which(name)}
     return {"system": platform.freedesktop_os_release().get("PRETTY_NAME", ""), **found, "Python": platform.python_version()}
 
@@ -90,7 +90,7 @@ class Results:
         return result
 
     def keep(self, results, date="", commit=""):
-        """Count @results of an earlier run, of that @date and @commit, which need not be said again."""
+        """Count @results of an earlier run, of that @date and @commit, without printing them again."""
         with self.lock:
             self.all += results
             self.pace.kept(results, {"run": date, "commit": commit})
@@ -107,7 +107,7 @@ class Results:
         return sum(result.verdict == verdict for result in self.all)
 
     def about(self, before):
-        """What run.json says of this run. Its parts are those of this run, and of earlier ones, from @before, the others."""
+        """The content of run.json for this run. Its parts are those of this run and, from @before, those of earlier runs."""
         queue, pace = config.queue(), self.pace
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         commit = gitcmd.own(config.ROOT, queue).attempt("describe", "--always", "--dirty")[1].strip()
@@ -128,14 +128,14 @@ class Results:
         run = REPORT.with_name(RUN)
         run.write_text(json.dumps(self.about(load(run)), indent=1) + "\n", encoding="utf-8")
         failed = [result for result in self.all if result.verdict == FAIL]
-        if failed and len(self.all) > 20:       # they have scrolled by
+        if failed and len(self.all) > 20:       # the failures have scrolled out of view
             steps.say("\nfailed:")
             for result in failed:
                 steps.say(str(result))
         if not self.all:
             steps.say("error: no test was run")
         steps.say("")
-        # What did not get through does not tell how long it takes.
+        # An incomplete run does not tell how long a run takes.
         for line in self.pace.finish(all(result.suite != "check" for result in self.all)):
             steps.say(line)
         steps.say(f"{self.count(PASS)} passed, {len(failed)} failed, {self.count(SKIP)} skipped")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make table`: TESTED.md, made from what `make check-full` left here.
+"""`make table`: TESTED.md, made from the results of `make check-full` on this machine.
 
-A row is a suite: when it last passed as a whole, on what. What was not run here stays as it was.
+A row is a suite: when it last passed completely, and on what. Rows of suites that were not run here stay unchanged.
 """
 
 from base.steps import say
@@ -32,7 +32,7 @@ def cells_of(queue, text):
 
 
 def tested(queue, text):
-    """TESTED.md as it is to be, given the @text that it has."""
+    """The new text of TESTED.md, given its present @text."""
     known, rows = cells_of(queue, text), []
     for suite in full.SUITES:
         cells = []

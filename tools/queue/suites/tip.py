@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The woven kernel's last commit, compiled: what `make check` has of the suites `build` and `lint` (sparse).
+"""Compiles the woven kernel's last commit: the part of the suites `build` and `lint` (sparse) that `make check` runs.
 
-For x86-64 and arm64, with gcc: the whole subsystem, and of the rest the sources that the queue touches, with the
-toggles on and with them off. Every commit by itself is for `make check-full`, see commits.py.
+For x86-64 and arm64, with gcc, it compiles the whole subsystem, and elsewhere the sources that the queue touches, with
+the toggles on and with them off. `make check-full` compiles every commit, see commits.py.
 """
 
 import time
@@ -16,7 +16,7 @@ NUMBER = 9000       # of the logs, beside those of commits.py
 
 
 def check(kernel, suites, results, sparse):
-    """Compile it; @sparse is the Lint that looks at the sources meanwhile, or None."""
+    """Compile the last commit; @sparse is the Lint that checks the sources meanwhile, or None."""
     touched = commits.touched_by_all(kernel)
     compiled, warnings, seen, broken = set(), set(), set(), []
     for arch in commits.CONFIGS:
@@ -30,14 +30,14 @@ def check(kernel, suites, results, sparse):
                 if "build" in suites:
                     results.add(kernel.name, "build", f"tip-{variant.name}-toggles-{toggles}", FAIL if problems else PASS,
                                 problems[0] if problems else "", time.monotonic() - start, variant.log(NUMBER))
-                # Each source once, for the first architecture that has it: few have lines that differ.
+                # Check each source once, for the first architecture that has it: few sources differ by architecture.
                 unseen = [target for target in built if target.replace(".o", ".c") not in seen and not (seen and target.endswith("/"))]
                 if toggles == "on" and sparse and unseen:
                     output = sparse.run_sparse(variant, unseen, debian.sparse())
                     checked, said = lint.read_sparse(output)
                     seen |= checked
                     warnings |= said
-    # Where something does not compile, what is missing says nothing.
+    # If something does not compile, missing objects mean nothing.
     if "build" in suites and not broken:
         commits.coverage(kernel, sorted(touched), compiled, kernel.tree, results)
     if sparse and broken:
@@ -48,21 +48,21 @@ def check(kernel, suites, results, sparse):
 
 
 def compile_tip(kernel, variant, toggles, paths):
-    """Compile what @paths mean for @variant; returns (its objects, problems: an error, or warnings that are new)."""
+    """Compile for @variant what depends on @paths; returns (its objects, problems: an error, or new warnings)."""
     return judged(kernel, variant, toggles, *compile_all(variant, toggles, paths))
 
 
 def compile_all(variant, toggles, paths, number=NUMBER, again=True):
-    """Compile what @paths mean for @variant; returns (its objects, an error or "", its warnings).
+    """Compile for @variant what depends on @paths; returns (its objects, an error or "", its warnings).
 
-    With @again and toggles on also what is up to date, so that it warns again.
+    With @again and toggles on, also compile what is up to date, so that it warns again.
     """
     variant.log(number).unlink(missing_ok=True)
     try:
         variant.configure(() if toggles == "on" else tuple(variant.toggles))
         targets = variant.targets(paths, ())
-        # Warnings appear only when an object is compiled, so delete the objects first. What does not depend on a toggle
-        # is the same with it off, and make knows.
+        # Warnings appear only when an object is compiled, so delete the objects first. Objects that do not depend on a
+        # toggle are the same with it off, and make does not rebuild them.
         for target in targets if again and toggles == "on" else ():
             place = variant.kbuild.obj / target
             for stale in place.rglob("*.o") if target.endswith("/") else [place]:
@@ -73,7 +73,7 @@ def compile_all(variant, toggles, paths, number=NUMBER, again=True):
 
 
 def judged(kernel, variant, toggles, targets, error, found):
-    """(objects, problems) of what compile_all() returned. May check out the unpatched source where commits.checkout() is."""
+    """(objects, problems) from what compile_all() returned. May check out the unpatched source in the clone of commits.checkout()."""
     try:
         found = found - unpatched(kernel, variant.arch, targets) if found else found
     except Failure as failure:
@@ -82,7 +82,7 @@ def judged(kernel, variant, toggles, targets, error, found):
 
 
 def unpatched(kernel, arch, targets):
-    """What the compiler warns of anyway, in those of @targets that the unpatched kernel has."""
+    """The warnings that the unpatched kernel already has for those of @targets that it contains."""
     git, _ = commits.checkout(kernel)
     git("checkout", "--quiet", "--force", "--detach", "base")
     variant = commits.Variant(git.directory, kernel, arch)

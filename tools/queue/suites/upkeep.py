@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make upkeep`: each patch against each point release that the suites list, from the touched files alone.
+"""`make upkeep`: tries each patch on each point release that the suites list, using only the touched files.
 
     exact       each hunk applies at its line
     offset      some hunk applies elsewhere
     there       the release has it already
     FAILS       a hunk does not apply, or a patch that this one needs fails
 
-Of a package only the files are unpacked that the queue touches; they stay in build/upkeep. A neighbour, a release of
-a series that is not supported, is tried with the patches of the nearest. What is printed is in
-out/report/upkeep.json, too. Exit status 1: a patch fails on the newest release of a supported kernel.
+Only the files that the queue touches are unpacked from a package; they stay in build/upkeep. A neighbour, that is, a
+release of an unsupported series, is tried with the patches of the nearest supported kernel. out/report/upkeep.json has
+the same results as the output. Exit status 1: a patch fails on the newest release of a supported kernel.
 """
 
 import json
@@ -57,7 +57,7 @@ def main(queue, kernels, which=""):
     missing = [kernel for kernel in kernels if not any(release.name == kernel.name for release in found)]
     for kernel in missing:
         steps.note(source.gone(kernel))
-    # The newest first: that is what somebody waits for.
+    # The newest first: the user waits for these.
     found.sort(key=lambda release: (not release.newest, not release.supported))
     for number, release in enumerate(found, 1):
         try:
@@ -76,8 +76,8 @@ def main(queue, kernels, which=""):
 
 
 def releases(queue, kernels):
-    """What the suites list of @kernels and, where all of them are asked for, of neighbours; newest first of a series."""
-    # Neighbours are the packages that apt knows by that pattern.
+    """The releases that the suites list for @kernels and, if these are all kernels, for neighbours; newest of a series first."""
+    # Neighbours are the other packages whose names match this pattern.
     names = debian.names(r"^linux-source-[0-9]+\.[0-9]+$")
     found = []
     for package in sorted(names, key=lambda name: position(name.rpartition("-")[2])):
@@ -95,7 +95,7 @@ def position(name):
 
 
 def nearest(queue, name):
-    """The supported kernel that is the fewest releases away; of two, the newer."""
+    """The supported kernel that is the fewest releases away; the newer one if there are two."""
     def number(name):
         major, minor = position(name)
         return major * 20 + minor       # after 5.19 came 6.0, after 6.19 7.0
@@ -127,7 +127,7 @@ def files(queue, release):
 
 
 def extract(deb, name, wanted, dest):
-    """Unpack the files @wanted of a linux-source package: a tar in a tar, which goes through pipes, not over the disk."""
+    """Unpack the files @wanted of a linux-source package: a tar in a tar, unpacked through pipes without a copy on the disk."""
     top = f"linux-source-{name}"
     chain = (["dpkg-deb", "--fsys-tarfile", deb],
              ["tar", "-xOf", "-", f"./usr/src/{top}.tar.xz"],

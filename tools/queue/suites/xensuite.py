@@ -3,8 +3,8 @@
 
 On arm64, the target platform, each kernel has three second domains beside it, whose pages the tests
 of programs named *_domains map: one serves, one is destroyed, one never answers. On x86-64 the
-oldest and the newest are a PVH first domain, the oldest also a PV one, where all is refused (*_pv).
-The unpatched kernel has to fail the same tests on arm64 (`control.`).
+oldest and the newest kernel run as a PVH first domain, the oldest also as a PV one, where all calls
+are refused (*_pv). The unpatched kernel has to fail the same tests on arm64 (`control.`).
 """
 
 from dataclasses import replace
@@ -15,15 +15,15 @@ from suites import images, inguest, kselftest
 from suites.results import FAIL, PASS
 from weave import tree
 
-# Of ioctls that gntdev has had before: what has a fix in the queue, and what goes on as it did.
+# Tests of ioctls that gntdev already had: those that the queue fixes, and those that do not change.
 FIXED = ("stock.export_two_waiters",)
 AS_BEFORE = ("stock.export_and_wait", "stock.export_waiter_with_signals", "stock.import")
-INVERSION = "possible circular locking"     # what lockdep says of gntdev's, see stock.map_while_mapping
+INVERSION = "possible circular locking"     # lockdep's message about gntdev, see stock.map_while_mapping
 PEER = "gntdev_dmabuf_peer"
-DEMO = "gntdev_dmabuf_demo"     # shows instead of testing: for `make run DEMO=xen`
+DEMO = "gntdev_dmabuf_demo"     # a demonstration, not a test: for `make run DEMO=xen`
 PEERS = ("serve", "victim", "silent")       # what the second domains do, domids 1, 2, 3
-DOMAINS, PV = "_domains", "_pv"             # programs whose names end so need that
-SECONDS = 1800          # ten thousand cycles, with all that debugs on
+DOMAINS, PV = "_domains", "_pv"             # suffixes of programs that need these
+SECONDS = 1800          # ten thousand cycles, with all debugging options on
 CORE_CYCLES = 200
 
 
@@ -38,7 +38,7 @@ class XenSession(inguest.Session):
 
     @property
     def looks_for_leaks(self):
-        """A PV kernel has no debugging aid: see xen-pv.config."""
+        """A PV kernel has no debugging options: see xen-pv.config."""
         return self.mode != "pv"
 
     def runs(self, name):
@@ -80,7 +80,7 @@ class XenPatched(inguest.Patched):
 
 
 class XenUnpatched(inguest.Unpatched):
-    """The unpatched kernel on Xen: each program has to fail there, and to say ENOTTY of the new ioctls."""
+    """The unpatched kernel on Xen: each program has to fail there, and to report ENOTTY for the new ioctls."""
 
     def __init__(self, session, results, own):
         super().__init__(session, results, own, ())
@@ -97,7 +97,7 @@ class XenUnpatched(inguest.Unpatched):
                  f"from {' '.join(self.refused)}" if self.refused else "no test met ENOTTY on the unpatched kernel")
 
     def judge_stock(self):
-        """The older ioctls: each fault that has a patch is there, and what was not to change was so before."""
+        """Judge the older ioctls: each fault that has a patch is there, and what must not change was the same before."""
         for tests, expected in ((FIXED, FAIL), (AS_BEFORE, PASS)):
             for test in tests:
                 met = self.stock.get(test, "not run")
@@ -118,13 +118,13 @@ class XenUnpatched(inguest.Unpatched):
 
 
 def programs(image, name):
-    """The programs for that guest; a native one is 64-bit, as Xen's ioctls are."""
+    """The programs for that guest, only 64-bit ones, because Xen's ioctls are 64-bit."""
     log = config.BUILD / "log" / f"kselftest-{name}-{image.kind}.log"
     return kselftest.programs(image, log, kselftest.XEN, kselftest.NATIVE)
 
 
 def core(kernel, image, programs, results):
-    """What `make check` runs: arm64, with few cycles."""
+    """Run the part for `make check`: arm64, with few cycles."""
     XenPatched(XenSession(kernel, image, programs, "queue", "arm64", CORE_CYCLES), results).run()
 
 
@@ -140,9 +140,9 @@ def check(kernel, results):
     found = run(images.kernel_image(kernel, "queue", "arm64"), "arm64")
     if kernel in (oldest, newest):
         run(images.kernel_image(kernel, "queue", "pvh"), "pvh")
-    if kernel == oldest:    # one is enough to see it refused
+    if kernel == oldest:    # one kernel is enough to test the refusal
         run(images.kernel_image(kernel, "queue", "pv"), "pv")
-    # The programs are the woven tree's: only the kernel differs.
+    # The programs come from the woven tree: only the kernel differs.
     tree.make_control(config.queue(), kernel)
     image = images.kernel_image(kernel, "control", "arm64")
     XenUnpatched(XenSession(kernel, image, found, "control", "arm64"), results, inguest.own_files(kernel)).run()

@@ -273,7 +273,7 @@ class Toy:
         return steps.decode((self.root / path).read_bytes())
 
     def edit(self, path, old, new):
-        """Replace @old, which must be there once, in a file: of the repository, or at a full path."""
+        """Replace @old, which must occur once, in a file of the repository or at a full path."""
         file = self.root / path
         text = steps.decode(file.read_bytes())
         assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {path}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make am: onto a user's tree, or a refusal that changes nothing."""
+"""make am: it applies the queue to a user's tree, or refuses and changes nothing."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ def test_some_features(toy, user, capsys):
     toy.edit("series", "drivers/dma-buf/tests.patch", "\ntopic tests: of it\ndrivers/dma-buf/tests.patch")
     toy.edit("series", "MAINTAINERS.patch                      all    no\n", "")
     toy.edit("series", "topic toy", "MAINTAINERS.patch all no\ntopic toy")
-    toy.edit("drivers/dma-buf/tests.patch", "-\treturn 12;", "-\treturn 13;")     # of another topic: not missed
+    toy.edit("drivers/dma-buf/tests.patch", "-\treturn 12;", "-\treturn 13;")     # of another topic: not required
     toy.queue = replace(toy.queue, features=("toy",))
     am.am(toy.queue, str(user.directory))
     assert user("log", "--format=%s", "--reverse", "-5").splitlines() == [
@@ -60,13 +60,13 @@ def test_some_features(toy, user, capsys):
 
 
 def test_a_feature_without_an_option(toy, user, capsys):
-    """Kconfig.patch brings nothing then, and is left out."""
+    """Kconfig.patch then adds nothing, and is left out."""
     toy.edit("series", "MAINTAINERS.patch                      all    no\n", "")
     toy.edit("series", "topic toy", "MAINTAINERS.patch all no\ntopic toy")
     toy.queue = replace(toy.queue, features=("base",))
     am.am(toy.queue, str(user.directory))
     assert user("log", "--format=%s", "--skip=1", "-1") == "linux-source-5.10 5.10.9-1\n"
-    # The entry is there, but not for the file that is not.
+    # The entry is there, but without the line of the missing file.
     text = (user.directory / "MAINTAINERS").read_text()
     assert "COUNTERS\nM:\tThe Toy <toy@example.org>\n\nDELTA" in text
     assert "options" not in capsys.readouterr().out
@@ -172,7 +172,7 @@ def test_each_conflict_is_named(toy, user):
 
 
 def refuse_new_c(user):
-    """A hook of the user's, which no rehearsal finds: it refuses the third patch."""
+    """A user's hook that refuses the third patch; a rehearsal does not find it."""
     hook = user.directory / ".git/hooks/applypatch-msg"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\n! grep -q '^dma-buf: add new.c' \"$1\"\n")

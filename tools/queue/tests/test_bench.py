@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The benchmark without a guest: what its output means, what is judged, and what the pages say."""
+"""The benchmark without a guest: how its output is parsed and judged, and the text of the pages."""
 
 import copy
 import json
@@ -42,7 +42,7 @@ def test_the_program_prints_the_rows_that_are_known():
 
 def test_ratios(found):
     assert found["ratios"]["poll"]["0"] == 2.5 and found["ratios"]["merge"]["16"] == 1
-    assert "OTHER" not in found["ratios"]["text"]      # by nothing
+    assert "OTHER" not in found["ratios"]["text"]      # division by zero
     del found["kernels"]["6.1"]
     assert figures.ratios(found["kernels"]) == {}
 
@@ -99,9 +99,9 @@ def test_one_kernel_is_measured_anew(found):
     whole = figures.merged(found, new, names)
     assert list(whole["kernels"]) == names and whole["kernels"]["5.10"] == new["kernels"]["5.10"]
     assert whole["ratios"]["poll"]["0"] == 1 and figures.merged({}, found, names) == found
-    assert figures.merged({}, new, names) == {}                                                   # the other is missing
-    assert figures.merged({**found, "tools": {"gcc": "13"}}, new, names) == {}                    # measured otherwise
-    assert figures.merged(found, {**new, "kernels": {"7.3": found["kernels"]["6.1"]}}, names) == {}     # not one of these
+    assert figures.merged({}, new, names) == {}                                                   # the other kernel is missing
+    assert figures.merged({**found, "tools": {"gcc": "13"}}, new, names) == {}                    # measured with other tools
+    assert figures.merged(found, {**new, "kernels": {"7.3": found["kernels"]["6.1"]}}, names) == {}     # not one of these kernels
 
 
 def test_the_table(found):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The benchmark under Xen without a guest: what its output means, and what the pages say."""
+"""The benchmark under Xen without a guest: how its output is parsed, and the text of the pages."""
 
 import json
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`index` lines and diffstats of the mails: those of git format-patch; which ids are recorded, and when they are stale."""
+"""`index` lines and diffstats of the mails are those of git format-patch; which ids are recorded, and when they are stale."""
 
 import re
 from dataclasses import replace
@@ -26,7 +26,7 @@ def again(toy):
 
 
 def parts(data):
-    """What git format-patch and the weaver have in common: diffstat, and the lines above the hunks."""
+    """The parts that git format-patch and the weaver share: diffstat, and the lines above the hunks."""
     text = steps.decode(data)
     start, diff = text.index("\n---\n"), text.index("\ndiff --git ")
     return text[start:diff].rstrip(), re.findall(r"^(?:diff --git|index|new file mode|---|\+\+\+) .*$", text[diff:], re.MULTILINE)
@@ -68,7 +68,7 @@ def index_of(woven):
 
 
 def test_a_selection_has_no_id_that_would_be_wrong(pinned):
-    """a.c is changed by a-fix, old-only and tests: without the first of them what the others find is another file."""
+    """a-fix, old-only and tests change a.c: without the first of them the others apply to another file."""
     whole = {one.patch.path: index_of(one) for one in pinned.woven(pinned.old)}
     pinned.edit("series", "drivers/dma-buf/a-fix.patch", "topic other: the rest\ndrivers/dma-buf/a-fix.patch")
     pinned.edit("series", "topic other", "drivers/dma-buf/old-only.patch 5.10 v5.15\ntopic other")
@@ -81,7 +81,7 @@ def test_a_selection_has_no_id_that_would_be_wrong(pinned):
     assert some["drivers/dma-buf/a-fix.patch"] == whole["drivers/dma-buf/a-fix.patch"]
     assert some["drivers/dma-buf/new.patch"] == whole["drivers/dma-buf/new.patch"] and len(some["drivers/dma-buf/new.patch"]) == 4
     assert some["drivers/dma-buf/tests.patch"]["drivers/dma-buf/a.c"] is None
-    # A new file's id is known of itself.
+    # The id of a new file follows from its text.
     assert some["drivers/dma-buf/tests.patch"]["drivers/dma-buf/test.c"].startswith(f"index {'0' * 12}..")
 
 
@@ -91,7 +91,7 @@ def test_the_control_has_only_ids_that_hold(pinned):
 
 
 def test_git_am_3_takes_the_short_ids(pinned, tmp_path):
-    """With the objects of the tested source at hand, onto a file of which a neighbouring line differs."""
+    """With the objects of the tested source available, on a file with a different neighbouring line."""
     pinned.make(pinned.old)
     git = pinned.make_git(tmp_path / "linux", pinned.old, {**FILES, "drivers/dma-buf/a.c": A_C.replace(
         "int a3(void)", "int a3(void) /* mine */").replace("int a12(void)", "int a12(void) /* mine */")})
@@ -109,7 +109,7 @@ def test_verify_refuses_stale_ids(pinned):
     pinned.edit("drivers/dma-buf/a-fix.patch", "+\treturn 33;", "+\treturn 34;")
     assert verify.problems(pinned.queue) == [f"blobs-{name}.txt: not of the patches as they are (1 files, such as drivers/dma-buf/a.c); "
                                              f"`make pin KERNELS={name}` writes it" for name in ("5.10", "6.1")]
-    # The mails go without, until then.
+    # Until then the mails have no index lines.
     assert index_of(pinned.woven(pinned.old)[1]) == {"drivers/dma-buf/a.c": None}
     assert tree.pin(pinned.queue, pinned.old) and tree.pin(pinned.queue, pinned.new)
     assert verify.problems(pinned.queue) == []

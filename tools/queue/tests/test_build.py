@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Configurations, and which objects a touched file means."""
+"""Configurations, and which objects depend on a touched file."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_what_a_source_file_is_built_as(tmp_path):
     (deep.parent / "Makefile").write_text("obj-$(CONFIG_DRM) += other/ \\\n\tdrm.o\n")
     # A directory two levels down.
     (deep.parent.parent / "Makefile").write_text("obj-$(CONFIG_GADGET) += drm/gadget/\n")
-    # Two options lead to it.
+    # Two options include it.
     (deep.parent.parent.parent / "Makefile").write_text("obj-$(CONFIG_USB) += gpu/\nobj-$(CONFIG_DRM) += gpu/\n")
 
     def setting(name, **options):
@@ -67,7 +67,7 @@ def test_what_a_source_file_is_built_as(tmp_path):
     assert setting("test", CONFIG_GADGET="y", CONFIG_GADGET_TEST="m") == "m"
     assert setting("a", CONFIG_GADGET="y", CONFIG_DRM="", CONFIG_USB="m") == "m"
     assert setting("a", CONFIG_GADGET="y", CONFIG_DRM="") == ""
-    assert setting("c") == ""       # in no list, but in a directory that is off
+    assert setting("c") == ""       # not listed, and in a directory that is off
     assert commits.setting(tmp_path, "drivers/gpu/drm/drm.c", {}) == ""
     assert commits.setting(tmp_path, "drivers/gpu/drm/drm.c", {"CONFIG_DRM": "y"}) == "y"
 
@@ -86,7 +86,7 @@ def test_a_sample_is_code_too(tmp_path):
 
 
 def test_a_part_of_a_module(tmp_path):
-    """Its directory is always looked into, as host1x's."""
+    """The build system always descends into its directory, as for host1x."""
     deep = tmp_path / "drivers" / "gpu" / "host1x"
     deep.mkdir(parents=True)
     (deep.parent / "Makefile").write_text("obj-y += host1x/ drm/\n")
@@ -108,7 +108,7 @@ def test_which_toggles_matter(tmp_path):
         (gadget / f".{name}.o.cmd").write_text(f"source_ := ../drivers/dma-buf/{name}.c\ndeps_ := \\\n" + " \\\n".join(words))
 
     made("a", "$(wildcard include/config/GADGET)", "../include/linux/a.h")
-    # As 5.10 writes it.
+    # In the form of 5.10.
     made("b", "$(wildcard include/config/gadget/test.h)", "../include/linux/b.h", "../include/linux/a.h")
     made("c", "$(wildcard include/config/OTHER)", "../include/linux/a.h")
 
@@ -125,7 +125,7 @@ def test_which_toggles_matter(tmp_path):
 
 @pytest.fixture
 def variant(tmp_path, monkeypatch):
-    """A variant whose make does nothing but note the configuration; all objects depend on both toggles."""
+    """A variant whose make only records the configuration; all objects depend on both toggles."""
     it = commits.Variant.__new__(commits.Variant)
     it.tree, it.name, it.arch, it.logs, it.off, it.state = tmp_path, "host-gcc", "host", tmp_path, True, None
     it.options, it.toggles = {"CONFIG_A": "y"}, {"CONFIG_T": "y", "CONFIG_U": "m"}
@@ -157,7 +157,7 @@ def test_a_commit_with_all_on_all_off_and_each_off(variant):
     assert variant.made == [(), ("CONFIG_T", "CONFIG_U"), ("CONFIG_T",), ("CONFIG_U",)]
     variant.known = {("a.c", "warning: w")}
     assert variant.new({("how", ("a.c", "warning: w")), ("how", ("b.c", "warning: x"))}) == ["how: b.c: warning: x"]
-    # Where no toggle matters none is turned off, and the configuration is not touched without need.
+    # If no toggle matters none is turned off, and the configuration is only written if necessary.
     variant.made.clear()
     variant.step(2, [], ())
     before = len(variant.configured)

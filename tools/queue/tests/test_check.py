@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What `make check` and `make check-full` do on which kernel, and what is kept."""
+"""What `make check` and `make check-full` do on which kernel, and which results they keep."""
 
 import threading
 
@@ -16,7 +16,7 @@ ALL = [kernel.name for kernel in config.kernels()]
 
 @pytest.fixture
 def log(monkeypatch):
-    """What was done, in the order in which it ended, instead of doing it."""
+    """Records the work, in the order in which it ends, instead of doing it."""
     found, lock = [], threading.Lock()
 
     def note(what, kernel, result=None):
@@ -26,7 +26,7 @@ def log(monkeypatch):
 
     monkeypatch.setattr(check.source, "announce", lambda kernels, which: None)
     monkeypatch.setattr(check.debian, "deps", lambda more=(): None)
-    # On a full disk the kernels' real files would go.
+    # On a full disk the kernels' real files would be deleted.
     monkeypatch.setattr(check.room, "free", lambda: check.room.SPARE)
     monkeypatch.setattr(check.Preparation, "prepare", lambda self, kernel: note("tree", kernel, check.tree.Stack("")))
     monkeypatch.setattr(Results, "finish", lambda self: 0)
@@ -50,7 +50,7 @@ def test_all_is_done_once(log):
     assert log[-1] == ("readme", None), "the README's commands use what the others build"
     for what in ("kernel", "guest", "patches"):
         assert sorted(kernels_of(log, what)) == sorted(ALL), what
-    # Those with the most to do are built first; Xen is started with one.
+    # The kernels with the longest runs are built first; Xen is started with one.
     assert kernels_of(log, "kernel") == [ALL[0], ALL[-1], *ALL[1:-1]]
     assert kernels_of(log, "xen's kernel") == kernels_of(log, "xen") == ALL[:1]
     assert all(log.index(("kernel", name)) < log.index(("guest", name)) for name in ALL)
@@ -101,7 +101,7 @@ def test_the_same_failure_of_two_kernels_and_one_that_nobody_thought_of(log, mon
     assert {(result.kernel, result.reason) for result in seen} == {
         ("-", "KeyError: 'nothing'"), (ALL[2], "OSError: no room"), *((name, "no network") for name in ALL if name != ALL[2])}
     assert len(seen) == 5 and all(result.verdict == FAIL for result in seen)
-    assert len(kernels_of(log, "guest")) == 4       # the other lanes went on
+    assert len(kernels_of(log, "guest")) == 4       # the other lanes continued
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -122,7 +122,7 @@ def test_patches_that_are_left_out(monkeypatch):
 
 @pytest.fixture
 def parts(log, monkeypatch, tmp_path):
-    """Function: the parts that a run of check-full does; a suite in `broken` fails, `inputs` is what they depend on."""
+    """Function: the parts that a run of check-full does; a suite in `broken` fails, the parts depend on `inputs`."""
     class State:
         broken, inputs, done, stops = set(), {}, [], None
 
@@ -167,7 +167,7 @@ def test_what_passed_is_kept(parts, capsys):
     everything = {f"{name} {suite}" for name in ALL for suite in full.SUITES} | {"- queue"}
     assert set(parts()) == everything and len(parts.results) == len(everything)
     capsys.readouterr()
-    assert parts() == [] and len(parts.results) == len(everything)      # its results count all the same
+    assert parts() == [] and len(parts.results) == len(everything)      # its results still count
     assert capsys.readouterr().out.count("kept: ") == len(everything)
     assert set(parts(force=True)) == everything
 
@@ -201,7 +201,7 @@ def test_what_passed_before_a_stop_is_kept(parts):
     kernel = config.kernels()[0]
     parts.state.stops = "igt"
     done = parts([kernel])
-    assert f"{kernel.name} control" not in done and f"{kernel.name} xen" in done     # Xen is a part of its own
+    assert f"{kernel.name} control" not in done and f"{kernel.name} xen" in done     # Xen is a separate part
     parts.state.stops = None
     assert set(parts([kernel])) == {f"{kernel.name} stress", f"{kernel.name} control"}
 
@@ -225,7 +225,7 @@ def test_what_a_part_depends_on(toy, monkeypatch):
     assert full.inputs(toy.old, "others") != before[0]
     toy.edit("drivers/dma-buf/old-only.patch", "Only old", "Merely old")
     assert full.inputs(toy.old, "tools") != before[0] and full.inputs(toy.new, "tools") == before[1]
-    # Another source of the same version is another one all the same.
+    # A source of the same version with other content is another source.
     toy.old.pristine.rename(toy.root / "gone")
     toy.pristine(toy.old, {**FILES, "Kbuild": "other\n"})
     now = full.inputs(toy.old, "tools")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What apt says when it reads package lists, and what follows from it."""
+"""apt's messages when it reads package lists, and their consequences."""
 
 import pytest
 
@@ -12,7 +12,7 @@ BROKEN = "E: Failed to fetch http://mirror.example/debian/dists/new/InRelease  5
 
 @pytest.fixture
 def apt(tmp_path, monkeypatch):
-    """An Apt of the suites old and new, and what apt-get answers."""
+    """An Apt with the suites old and new, and the answers of apt-get."""
     monkeypatch.setattr(debian.config, "BUILD", tmp_path)
     monkeypatch.setattr(debian, "KEYRING", __file__)
     monkeypatch.setattr(debian, "sites", lambda: ("main", "security"))

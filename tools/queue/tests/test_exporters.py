@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The page that lists the exporters of fences, and the trees that it is about."""
+"""The page that lists the exporters of fences, and the trees that it describes."""
 
 import subprocess
 
@@ -88,7 +88,7 @@ def test_verdicts_of_lint(toy, tmp_path, monkeypatch):
         it.fence_exporters()
         return {result.test: result.verdict for result in it.results.all}
 
-    assert verdicts() == {}     # without the topic that has the page
+    assert verdicts() == {}     # without the topic that adds the page
     page = tree / exporters.PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(PAGE.replace("6.12", "5.10").replace("6.1, 5.10", "6.1"))
@@ -96,11 +96,11 @@ def test_verdicts_of_lint(toy, tmp_path, monkeypatch):
     page.write_text(PAGE.replace("sw_ops", "su_ops"))
     assert verdicts() == {"exporters.planted": PASS, "exporters": FAIL}
     subprocess.run(["git", "-C", tree, "rm", "-q", "-r", "--cached", "drivers"], check=True)
-    assert verdicts()["exporters.planted"] == FAIL      # whoever finds nothing is blind
+    assert verdicts()["exporters.planted"] == FAIL      # a search that finds nothing is broken
 
 
 def test_the_page_names_the_kernels_of_the_queue():
-    """Every row that looks like one is one, and is for kernels that there are."""
+    """Every line that looks like a row is one, and is for kernels that the queue has."""
     text = (config.ROOT / exporters.PAGE).read_text(encoding="utf-8")
     names = {kernel.name for kernel in config.load().kernels}
     every = exporters.rows(text)

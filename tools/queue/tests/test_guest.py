@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest is believed only if it ran its whole plan, and its console only if nothing on it is bad."""
+"""A guest only passes if it ran its whole plan, and if its console shows no fault."""
 
 import pytest
 
@@ -11,7 +11,7 @@ GOOD = ["BOOT", "START one", "END one 0", "START two", "END two 3", "DONE 2"]
 
 
 class FakeMachine:
-    """Says its lines at once, and has ended then."""
+    """Prints all its lines immediately, and has then ended."""
 
     def __init__(self, lines):
         self.said = lines
@@ -44,7 +44,7 @@ def test_a_guest_that_stops_early(tmp_path, cut):
 
 
 class SilentMachine(FakeMachine):
-    """Has said its lines and goes on."""
+    """Has printed its lines and keeps running."""
 
     def ended(self):
         return False

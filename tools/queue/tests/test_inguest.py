@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The negative control: what has to fail without the patches, or with the toggles off, and does."""
+"""The negative control: tests that have to fail without the patches, or with the toggles off."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ def test_modules_that_programs_load_are_those_of_the_kernel_that_boots(tmp_path,
 
 
 def boot(tmp_path, **logs):
-    """A boot whose items printed @logs."""
+    """A boot whose items have printed @logs."""
     items = {f"kselftest.{name}": text for name, text in logs.items()}
     return SimpleNamespace(dir=tmp_path, log=items.get, status=dict.fromkeys(items, 0), seconds={}, leaks="",
                            splats=lambda: [], path=lambda item: tmp_path / item)
@@ -146,7 +146,7 @@ def test_code_where_nobody_looks(tmp_path, recorded):
 
 @pytest.mark.parametrize("fault,runs", [(None, [3, 1]), ("int3", [3, 2, 2, 2, 2, 2, 1])])
 def test_what_the_emulator_did_is_run_again(tmp_path, monkeypatch, fault, runs):
-    """Not for ever."""
+    """But not without limit."""
     machine, seen, down = session(tmp_path, "one", "two", "three"), [], "kselftest.two"
 
     def run(name, files, plan, ended):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Three kernels, of which each inherits from the next newer one hunk by hunk."""
+"""Three kernels; each inherits from the next newer one, hunk by hunk."""
 
 import shutil
 
@@ -22,7 +22,7 @@ PATCH, MIDDLE, OLDEST = "drivers/x.patch", "drivers/x.6.1.patch", "drivers/x.5.1
 
 
 def x_c(head, five):
-    """Functions f1 to f12 below @head lines; f5 is not the same everywhere."""
+    """Functions f1 to f12 below @head lines; f5 differs between kernels."""
     return "// head\n" * head + "".join(f"int f{n}(void)\n{{\n\treturn {five if n == 5 else n};\n}}\n\n" for n in range(1, 13))
 
 
@@ -30,7 +30,7 @@ BLOCK = "case N:\n\tone();\n\ttwo();\n\tthree();\n\tfour();\n\tfive();\n\tbreak;
 
 
 def z_c(*lines):
-    """Blocks that look alike, each below that many lines of its own; something unique at the end."""
+    """Identical blocks, each below a given number of other lines; something unique at the end."""
     return "".join("".join(f"// {at} {n}\n" for n in range(number)) + BLOCK for at, number in enumerate(lines)) + x_c(0, 5)
 
 
@@ -51,7 +51,7 @@ FILES = {
            + diff_of(X, changed(5, 2, 2, 22), changed(20, 5, 5, 55), changed(40, 9, 9, 99)),
     MIDDLE: f"Hunks: {X} 1 + 3\n" + diff_of(X, changed(22, 5, "5 + 0", 55))
             + diff_of(Y, "@@ -3,3 +3,3 @@\n int y2;\n-int y3;\n+long y3;\n int y4;\n"),
-    # On top of the text of 6.1, not of the file.
+    # Applied to the text of 6.1, not to that of the file.
     OLDEST: diff_of(Y, "@@ -3,3 +3,3 @@\n int y2;\n-long y3;\n+long y3, y33;\n int y4;\n"),
     Y: "// SPDX-License-Identifier: GPL-2.0\n" + "".join(f"int y{n};\n" for n in range(1, 20)),
     "drivers/z.patch": "Subject: z: call four()\n\nIt is better.\n\nUpstream: no, a toy\n---\n"
@@ -96,7 +96,7 @@ def returns(trio, kernel):
 
 
 def refreshed(trio, kernel, subject=""):
-    """Refresh, with the edits for the patch of that @subject; what it writes is what it would write again."""
+    """Refresh, with the edits for the patch of that @subject; a second refresh would write the same."""
     git = trio.git(kernel)
     if subject:
         git("commit", "--quiet", "-a", "--fixup", f":/{subject}")
@@ -112,7 +112,7 @@ def refreshed(trio, kernel, subject=""):
 def test_each_inherits_from_the_next_newer(trio):
     assert [returns(trio, kernel) for kernel in trio.queue.kernels] == ["22 55 99"] * 3
     assert [hunk.old_start for hunk in edits(trio, trio.new).hunks] == [5, 20, 40]
-    # Below the own hunk the inherited ones are expected as far away as it is.
+    # Below the own hunk, the inherited ones are expected at the same offset as that one.
     for kernel in (trio.middle, trio.old):
         assert [hunk.old_start for hunk in edits(trio, kernel).hunks] == [7, 22, 42]
         assert "-\treturn 5 + 0;" in edits(trio, kernel).hunks[1].lines
@@ -128,7 +128,7 @@ def test_the_deltas_of_a_carried_file_are_stacked(trio):
     assert text(trio.new) == shared
     assert text(trio.middle) == shared.replace("int y3;", "long y3;")
     assert text(trio.old) == shared.replace("int y3;", "long y3, y33;")
-    # The oldest's does not fit without the one before it.
+    # The oldest kernel's variant does not match without the next newer one.
     trio.write(MIDDLE, FILES[MIDDLE][:FILES[MIDDLE].index(f"diff --git a/{Y}")])
     with pytest.raises(Failure, match=r"x.5.10.patch: hunk 1 \(line 3\) does not fit drivers/y.c"):
         trio.woven(trio.old)
@@ -136,7 +136,7 @@ def test_the_deltas_of_a_carried_file_are_stacked(trio):
 
 def test_nothing_changes_without_an_edit(trio):
     before = trio.snapshot()
-    # z.c of 5.10 has the edit in the wrong block; but so has the tree.
+    # z.c of 5.10 has the edit in the wrong block, but so does the tree.
     for kernel in trio.queue.kernels:
         trio.make(kernel)
         assert refreshed(trio, kernel) == []
@@ -159,8 +159,8 @@ def test_an_edit_on_the_newest_reaches_all(trio, capsys):
 def test_a_hunk_less_on_the_newest(trio):
     trio.make(trio.new)
     trio.edit(trio.new.tree / X, "return 22;", "return 2;")
-    trio.edit(trio.new.tree / X, "return 55;", "return 555;")       # which is most like the one that 6.1 replaces
-    # What the middle has of its own stays.
+    trio.edit(trio.new.tree / X, "return 55;", "return 555;")       # which resembles most the hunk that 6.1 replaces
+    # The middle kernel's own hunks stay.
     assert refreshed(trio, trio.new, "x: return") == [MIDDLE, PATCH]
     assert trio.read(MIDDLE) == FILES[MIDDLE].replace("1 + 3", "+ 2")
     assert [returns(trio, kernel) for kernel in trio.queue.kernels] == ["55 99", "55 99", "555 99"]
@@ -191,7 +191,7 @@ def test_an_edit_on_the_oldest_is_its_own(trio):
     trio.edit(trio.old.tree / X, "return 55;", "return 5555;")
     assert refreshed(trio, trio.old, "x: return") == [OLDEST]
     text = trio.read(OLDEST)
-    # Of the hunks of 6.1, the next newer one: the second is not that of 6.12.
+    # Inherited from 6.1, the next newer kernel: the second hunk is not that of 6.12.
     assert text.startswith(f"Hunks: {X} 1 + 3\ndiff --git a/{X}") and text.count("@@ -") == 2
     assert [returns(trio, kernel) for kernel in trio.queue.kernels] == ["22 5555 99", "22 55 99", "22 55 99"]
 
@@ -212,14 +212,14 @@ def test_two_edits_of_a_carried_file(trio):
     assert trio.read(Y) == FILES[Y].replace("int y15;", "int y15, y15b;")
     trio.make(trio.old)
     trio.edit(trio.old.tree / Y, "int y1;", "int y0;\nint y1;")
-    # Both deltas are a line further down.
+    # Both deltas are one line lower.
     assert set(refreshed(trio, trio.old, "x: return")) == {Y, MIDDLE, OLDEST}
     assert "@@ -2,7 +2,7 @@" in trio.read(MIDDLE) and "@@ -2,7 +2,7 @@" in trio.read(OLDEST) and "+int y0;" not in trio.read(OLDEST)
     assert "long y3, y33;" in edits(trio, trio.old, Y).added() and "long y3;" in edits(trio, trio.middle, Y).added()
 
 
 def test_a_place_that_is_ambiguous(trio):
-    """On 5.10 the first block is where newer kernels have the second; the hunk is to be in the second."""
+    """On 5.10 the first block is where newer kernels have the second; the hunk has to apply to the second."""
     git = trio.make(trio.old)
     path = trio.old.tree / Z
     wrong = path.read_text()
@@ -230,17 +230,17 @@ def test_a_place_that_is_ambiguous(trio):
     path.write_text(right)
     assert refreshed(trio, trio.old, "z: call") == ["drivers/z.5.10.patch"]
     text = trio.read("drivers/z.5.10.patch")
-    # Of the same change, with more context; the other hunk is inherited.
+    # The same change with more context; the other hunk is inherited.
     assert text.startswith(f"Hunks: {Z} + 2\n") and text.count("@@ -") == 1 and "-\tthree();\n+\tfour(4);\n" in text
     assert 7 < udiff.parse(text.partition("\n")[2], "t")[Z].hunks[0].old_count <= 19
     trio.make(trio.old)
     assert path.read_text() == right and git("status", "--porcelain") == ""
-    # Newer kernels have what they had.
+    # Newer kernels are unchanged.
     assert edits(trio, trio.middle, Z) == edits(trio, trio.new, Z) and [hunk.old_start for hunk in edits(trio, trio.new, Z).hunks] == [21, 32]
 
 
 def without_y(trio):
-    """6.1 does without y.c, and so does 5.10."""
+    """6.1 does not change y.c, and neither does 5.10."""
     trio.write(MIDDLE, f"Without: {Y}\n" + FILES[MIDDLE][:FILES[MIDDLE].index(f"diff --git a/{Y}")])
     (trio.root / OLDEST).unlink()
 
@@ -252,7 +252,7 @@ def test_what_is_left_alone_is_inherited(trio):
     trio.write(OLDEST, f"Without: {Y}\n")
     with pytest.raises(Failure, match=f"x.5.10.patch: `Without: {Y}`, but the patch does not touch it on newer kernels"):
         trio.woven(trio.old)
-    # A diff, on the other hand, can come back, but not a recipe of what is not there.
+    # A diff can be added again, but not a recipe for hunks that do not exist.
     trio.write(MIDDLE, f"Without: {X}\n")
     trio.write(OLDEST, diff_of(X, changed(14, 2, 2, 22)))
     assert returns(trio, trio.old) == "22" and sorted(trio.woven(trio.middle)[0].edits) == [Y]
@@ -285,17 +285,17 @@ def test_a_file_left_out_in_the_middle(trio):
 
 
 def numbers(*hunks):
-    """A FileDiff of hunks that each change one line, by line and text."""
+    """A FileDiff of hunks that change one line each, given by line and text."""
     return udiff.FileDiff("x", [udiff.Hunk(start, 1, start, 1, "", [f"-{text}", f"+{text}!"]) for start, text in hunks])
 
 
 @pytest.mark.parametrize("recipe, own, newest, then", [
     ([1], [], [(10, "a"), (30, "B")], Variant(recipes={"x": [1]})),
-    ([1], [], [(30, "b")], Variant(without=["x"])),             # what was left of it is gone
-    ([1, 0], [(31, "n")], [(30, "b")], Variant(diffs={"x": numbers((31, "n"))})),       # nothing is inherited any more
-    ([1], [], [(10, "a")], Variant()),                          # the one that was left out is gone
+    ([1], [], [(30, "b")], Variant(without=["x"])),             # its only hunk is gone
+    ([1, 0], [(31, "n")], [(30, "b")], Variant(diffs={"x": numbers((31, "n"))})),       # nothing is inherited any longer
+    ([1], [], [(10, "a")], Variant()),                          # the hunk that was left out is gone
     ([0, 2], [(11, "n")], [(5, "m"), (10, "a"), (30, "b")], Variant(diffs={"x": numbers((11, "n"))}, recipes={"x": [1, 0, 3]})),
-    ([1, 0], [(31, "n")], None, Variant(diffs={"x": numbers((11, "a"), (31, "n"))})),   # now it is the older kernel's alone
+    ([1, 0], [(31, "n")], None, Variant(diffs={"x": numbers((11, "a"), (31, "n"))})),   # now only the older kernel has it
 ])
 def test_what_older_kernels_say_follows(recipe, own, newest, then):
     def patch(diffs):
@@ -308,7 +308,7 @@ def test_what_older_kernels_say_follows(recipe, own, newest, then):
 
 
 def test_an_older_variant_that_was_as_wanted_stays():
-    """What is edited is the oldest kernel's: nothing follows it."""
+    """Only the oldest kernel's variant is edited: no variant depends on it."""
     variants = {"6.1": Variant(recipes={"x": [1]}), "5.10": Variant(recipes={"x": [0]}, diffs={"x": numbers((1, "n"))})}
     old = Patch("p.patch", "p: it", "why", diffs={"x": numbers((10, "a"), (30, "b"))}, variants=variants)
     new = Patch("p.patch", "p: it", "why", diffs={"x": numbers((30, "b"))}, variants=dict(variants))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where git finds the place of a hunk, and that we find the same one."""
+"""Where git applies a hunk, and that land() finds the same place."""
 
 import random
 import re
@@ -24,10 +24,10 @@ CASES = [
     ("@@ -3,3 +3,3 @@\n 3\n-4\n+x\n 5\n", numbered(9), [3]),
     ("@@ -2,3 +2,3 @@\n 3\n-4\n+x\n 5\n", numbered(9), [3]),
     ("@@ -90,3 +90,3 @@\n 3\n-4\n+x\n 5\n", numbered(9), [3]),
-    ("@@ -1,3 +1,3 @@\n 3\n-4\n+x\n 5\n", numbered(9), None),           # line 1 is the beginning
+    ("@@ -1,3 +1,3 @@\n 3\n-4\n+x\n 5\n", numbered(9), None),           # line 1: only at the beginning
     ("@@ -1,3 +1,3 @@\n 1\n-2\n+x\n 3\n", numbered(9), [1]),
     ("@@ -2,3 +2,3 @@\n 1\n-2\n+x\n 3\n", numbered(9), [1]),
-    ("@@ -3,2 +3,2 @@\n 3\n-4\n+x\n", numbered(9), None),               # without context behind it is the end
+    ("@@ -3,2 +3,2 @@\n 3\n-4\n+x\n", numbered(9), None),               # without context after it: only at the end
     ("@@ -3,2 +3,2 @@\n 3\n-4\n+x\n", numbered(4), [3]),
     ("@@ -2,2 +2,2 @@\n 3\n-4\n+x\n", numbered(4), [3]),
     ("@@ -1,2 +1,2 @@\n 3\n-4\n+x\n", numbered(4), None),
@@ -37,8 +37,8 @@ CASES = [
     ("@@ -4,3 +4,3 @@\n a\n-b\n+c\n a\n", "a\nb\na\n" * 3, [4]),
     ("@@ -5,3 +5,3 @@\n a\n-b\n+c\n a\n", "a\nb\na\n" * 3, [4]),
     ("@@ -6,3 +6,3 @@\n a\n-b\n+c\n a\n", "a\nb\na\n" * 3, [7]),        # 4 and 7: the nearer one
-    ("@@ -3,3 +3,3 @@\n a\n-b\n+c\n a\n", "b\na\nb\na\nb\na\n", [4]),   # 2 and 4 are as near: the later one
-    # A hunk is expected where those before it say, and the lines of one that is applied are taken.
+    ("@@ -3,3 +3,3 @@\n a\n-b\n+c\n a\n", "b\na\nb\na\nb\na\n", [4]),   # 2 and 4 are equally near: the later one
+    # A hunk is expected at the offset of the preceding ones, and lines that a hunk has changed do not match again.
     ("@@ -2,3 +2,4 @@\n 2\n+x\n 3\n 4\n@@ -6,3 +7,3 @@\n 6\n-7\n+y\n 8\n", numbered(9), [2, 6]),
     ("@@ -2,3 +2,3 @@\n a\n-b\n+b2\n a\n@@ -5,3 +5,3 @@\n a\n-b\n+b2\n a\n", "x\na\nb\na\na\nb\na\n", [2, 5]),
     ("@@ -2,3 +2,3 @@\n a\n-b\n+b2\n a\n@@ -5,3 +5,3 @@\n a\n-b\n+b2\n a\n", "x\na\nb\na\nb\na\n", None),
@@ -55,7 +55,7 @@ def test_the_place(hunk, text, starts):
 
 
 def texts(generator):
-    """A file of a few different lines, the same with edits, and one in which the blocks stand elsewhere."""
+    """A file with few distinct lines, the same with edits, and one in which the blocks are elsewhere."""
     words = "abcd"[:generator.randint(1, 4)]
     old = [generator.choice(words) + "\n" for _ in range(generator.randint(1, 25))]
     new = list(old)
@@ -90,7 +90,7 @@ def hunks_of(old, new, context):
 
 @pytest.fixture
 def git_apply(tmp_path):
-    """Function: what git makes of each (diff, text); None where it refuses."""
+    """Function: the result of git for each (diff, text); None if it refuses."""
     # Outside of a repository git apply works on files.
     git = gitcmd.own(tmp_path, SimpleNamespace(identity="The Toy <toy@example.org>"))
 
@@ -98,7 +98,7 @@ def git_apply(tmp_path):
         for at, (_, text) in enumerate(cases):
             (tmp_path / str(at)).write_text(text)
         patch = "".join(str(udiff.FileDiff(str(at), diff.hunks)) for at, (diff, _) in enumerate(cases))
-        # --reject goes on with the next file, so that one call does for all.
+        # --reject continues with the next file, so that one call is enough for all.
         _, _, stderr = git.attempt("apply", "--reject", "--whitespace=nowarn", "-", input=patch)
         refused = set(re.findall(r"^error: patch failed: (\d+):", stderr, re.MULTILINE))
         return [None if str(at) in refused else (tmp_path / str(at)).read_text() for at in range(len(cases))]
@@ -119,7 +119,7 @@ def test_the_same_as_git(git_apply, seed):
             continue
         diff = hunks_of(old, new, generator.choice((1, 2, 3, 3)))
         if generator.random() < 0.5:
-            # As inheritance leaves them: the hunks' lines are another kernel's.
+            # As after inheritance: the line numbers of the hunks are another kernel's.
             shift, end, places = generator.randint(-6, 6), 1, []
             for hunk in diff.hunks:
                 places.append(max(hunk.old_start + shift, end, 1 if hunk.old_start <= 1 else 2) if hunk.old_count else hunk.old_start)
@@ -133,10 +133,10 @@ def test_the_same_as_git(git_apply, seed):
     landed = [udiff.land(*case) for case in cases]
     for case, git, ours in zip(cases, applied, landed):
         assert (ours and ours[0]) == git, f"{case[0]}\n{case[1]!r}"
-    # Both kinds are there, and hunks that are not at their line.
+    # There are results of both kinds, and hunks that are not at their line.
     assert 20 < sum(git is None for git in applied) < 180
     assert sum(bool(ours) and ours[1] != [hunk.old_start for hunk in case[0].hunks] for case, ours in zip(cases, landed)) > 20
-    # What land says of the lines is true: there the diff applies without a search.
+    # The line numbers from land() are right: there the diff applies without a search.
     for (diff, text), ours in zip(cases, landed):
         if ours and ours[1] == sorted(ours[1]):
             assert udiff.apply(udiff.move(diff, ours[1]), text) == ours[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which package may import which: weaving needs nothing but Python and git, and a machine's side no queue."""
+"""Which package may import which: weaving needs only Python and git, and the package lab needs no queue."""
 
 import ast
 import subprocess
@@ -19,7 +19,7 @@ MODULES = {package: sorted((config.HERE / package).glob("*.py")) for package in 
 
 
 def imported(text):
-    """The modules that a file imports, in its functions, too, as (line, full name)."""
+    """The modules that a file imports, including those in its functions, as (line, full name)."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -28,7 +28,7 @@ def imported(text):
 
 
 def wrong(package, text):
-    """Those of a file of @package that it may not import: what is neither Python's nor of an allowed package."""
+    """The imports that a file of @package may not have: neither Python's own modules nor those of an allowed package."""
     return [(line, name) for line, name in imported(text)
             if name.partition(".")[0] not in ALLOWED[package] | sys.stdlib_module_names]
 
@@ -59,7 +59,7 @@ def test_each_module_is_in_a_package():
 
 
 def loaded(tmp_path, code):
-    """Names of the modules that are there when cli.py has run @code."""
+    """Names of the modules that are loaded after cli.py has run @code."""
     done = subprocess.run([sys.executable, "-B", "-c", f"import sys\nsys.path.insert(0, sys.argv[1])\nimport cli\n{code}\n"
                            "print(*sys.modules, file=sys.stderr)", config.HERE], cwd=tmp_path, check=True,
                           capture_output=True, text=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which warnings of sparse and checkpatch count: those that the unpatched source does not have, those that are not passed over."""
+"""Which warnings of sparse and checkpatch count: those that the unpatched source does not have and that are not excepted."""
 
 import pytest
 
@@ -13,7 +13,7 @@ TOUCHED = {"drivers/a.c": "M", "drivers/b.c": "A"}
 
 @pytest.fixture
 def judge(toy, tmp_path, monkeypatch):
-    """Function: the verdicts on warnings of the woven source; `before` is what sparse says of the unpatched one, `asked` how often."""
+    """Function: the verdicts on warnings of the woven source; `before`: sparse's warnings for the unpatched one; `asked`: the runs."""
     (tmp_path / "sparse.known").write_text(f"# words\n5.10 {OLD[0]}: {OLD[1]}\n6.1 drivers/b.c: warning: x\n")
     monkeypatch.setattr(lint, "PLANTED", tmp_path)
     monkeypatch.setattr(lint.config, "queue", lambda: toy.queue)
@@ -67,7 +67,7 @@ def test_what_sparse_never_saw(judge):
 @pytest.mark.parametrize("said, alone, bad", [
     ([], {}, set()),
     (["Warning: /t/drivers/a.c:3 no"], {"drivers/a.c": ["x"]}, {"drivers/a.c"}),
-    (["Traceback: error"], {"drivers/b.c": ["x"]}, {"drivers/b.c"}),       # of no file: each is asked
+    (["Traceback: error"], {"drivers/b.c": ["x"]}, {"drivers/b.c"}),       # not for a certain file: each is checked alone
     (["Warning: /t/drivers/old.c:9 known"], {"drivers/old.c": ["moved"]}, set()),
 ])
 def test_kernel_doc_of_all_at_once(toy, tmp_path, monkeypatch, said, alone, bad):
@@ -88,7 +88,7 @@ def test_kernel_doc_of_all_at_once(toy, tmp_path, monkeypatch, said, alone, bad)
 
 
 def test_kernel_doc_that_crashes(toy, tmp_path, monkeypatch):
-    """What it did not come to, because of a file before, is looked at by itself."""
+    """Files that it did not reach, because of an earlier file, are checked separately."""
     monkeypatch.setattr(lint.config, "BUILD", tmp_path)
     monkeypatch.setattr(lint.source, "tools_tree", lambda: tmp_path)
     monkeypatch.setattr(lint, "PLANTED", tmp_path)
@@ -144,7 +144,7 @@ Subject: [PATCH] trace
     ("8: CHECK:OPEN_ENDED_LINE: Lines should not end with a '('", False),
     ("8: CHECK:PARENTHESIS_ALIGNMENT: Alignment should match open parenthesis", False),
     ("8: ERROR:SPACING: space required", True),
-    ("12: CHECK:OPEN_ENDED_LINE: Lines should not end with a '('", True),       # of another file
+    ("12: CHECK:OPEN_ENDED_LINE: Lines should not end with a '('", True),       # for another file
     ("1: WARNING:OPEN_ENDED_LINE: of the message", True),
     ("exit status 2", True),
 ])
@@ -156,7 +156,7 @@ def test_layout_of_trace_events_is_passed_over(tmp_path, complaint, wanted):
 
 @pytest.mark.parametrize("status, said, left", [
     (1, ["8: CHECK:OPEN_ENDED_LINE: no", "12: CHECK:OPEN_ENDED_LINE: no"], ["12: CHECK:OPEN_ENDED_LINE: no"]),
-    (1, ["8: CHECK:OPEN_ENDED_LINE: no"], []),      # not taken for a checkpatch that failed
+    (1, ["8: CHECK:OPEN_ENDED_LINE: no"], []),      # not mistaken for a failure of checkpatch
     (2, [], ["it died"]),
 ])
 def test_what_checkpatch_complains_of(toy, tmp_path, monkeypatch, status, said, left):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Weaving: names, mails, variants, and that the bytes depend on nothing but the queue."""
+"""Weaving: names, mails, variants, and that the bytes depend only on the queue."""
 
 import os
 import subprocess
@@ -121,7 +121,7 @@ def test_without_leaves_a_file_alone(toy):
 
 
 def test_a_variant_hunk_by_hunk(toy):
-    """One is inherited, one the variant's own, which has the inherited one expected where it is itself."""
+    """One hunk is inherited, one is the variant's own; the inherited one is expected at the offset of the own one."""
     text = toy.read("drivers/dma-buf/a-fix.patch")
     diff = text[text.index("diff --git"):]
     toy.write("drivers/dma-buf/a-fix.5.10.patch", "Hunks: drivers/dma-buf/a.c 1 +\n" + diff[:diff.index("@@ -10")]
@@ -129,11 +129,11 @@ def test_a_variant_hunk_by_hunk(toy):
     old, new = (steps.decode(toy.woven(kernel)[1].data) for kernel in (toy.old, toy.new))
     assert new.endswith(diff + "-- \n6.1\n\n")
     assert old.endswith(diff.replace("35,7", "38,7").replace("10,7", "13,7").replace("return 88", "return 888") + "-- \n5.10\n\n")
-    # A recipe alone leaves out.
+    # A recipe without hunks only leaves hunks out.
     toy.write("drivers/dma-buf/a-fix.5.10.patch", "Hunks: drivers/dma-buf/a.c 2\n")
     old = steps.decode(toy.woven(toy.old)[1].data)
     assert old.endswith(diff[:diff.index("@@ -10")] + diff[diff.index("@@ -35"):] + "-- \n5.10\n\n")
-    # A whole diff takes the place of the inherited one.
+    # A whole diff replaces the inherited one.
     toy.write("drivers/dma-buf/a-fix.5.10.patch", diff[:diff.index("@@ -35")].replace("return 33", "return 333"))
     old = steps.decode(toy.woven(toy.old)[1].data)
     assert "return 333;" in old and "return 88;" not in old

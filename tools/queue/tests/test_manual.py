@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The manual pages: what man and mandoc say of them, and that they have the fields and errors of the headers."""
+"""The manual pages: man and mandoc accept them, and they have the fields and errors of the headers."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ PAGES = {
     "ioctl_dma_buf_sync_file": "drivers/dma-buf/dma-buf-sync-file.patch",
     "ioctl_gntdev_dmabuf": "drivers/xen/gntdev-dmabuf-map.patch",
 }
-EVERYWHERE = {"ENOTTY", "EFAULT"}       # of an ioctl that is not there, and one whose argument is not
+EVERYWHERE = {"ENOTTY", "EFAULT"}       # of a missing ioctl, and of an unreadable argument
 each_page = pytest.mark.parametrize("name", PAGES)
 
 
@@ -26,7 +26,7 @@ def text(name):
 
 
 def header(name):
-    """What the patch that brings them adds to the kernel's headers for user space."""
+    """What the patch that adds the ioctls adds to the kernel's headers for user space."""
     diffs = (config.ROOT / PAGES[name]).read_text(encoding="utf-8").split("\ndiff --git ")
     diff = next(diff for diff in diffs if diff.startswith("a/include/uapi/"))
     return "\n".join(line[1:] for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++"))
@@ -39,7 +39,7 @@ def structs(source):
 
 
 def documented(name):
-    """{operation: its errors} in the section ERRORS; those before the first operation are of each."""
+    """{operation: its errors} in the section ERRORS; errors before the first operation belong to each operation."""
     section = re.search(r"^\.SH ERRORS\n(.*?)^\.SH", text(name), re.MULTILINE | re.DOTALL)[1]
     found, operations = {}, [""]
     for line in section.splitlines():

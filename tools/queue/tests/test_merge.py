@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make am onto trees that are not the tested one: what a refusal tells, what MERGE=1 and NEAREST=1 do, and the way back."""
+"""make am on trees other than the tested one: the text of a refusal, what MERGE=1 and NEAREST=1 do, and how to undo it."""
 
 import re
 from dataclasses import replace
@@ -23,7 +23,7 @@ def run(toy, user, **options):
 
 
 def refusal(toy, user, **options):
-    """What it says when it refuses, and that it changes nothing."""
+    """The text of a refusal; checks that nothing has changed."""
     before, objects, refs = state(user), user("count-objects", "-v"), user("for-each-ref")
     with pytest.raises(Failure) as info:
         run(toy, user, **options)
@@ -47,7 +47,7 @@ drivers/dma-buf/tests.patch            all    no       control
 """)
 
 
-# What a refusal tells.
+# The text of a refusal.
 
 def test_fuzz_is_named_and_the_way_to_merge_it(toy, user):
     commit(user, A, NEAR)
@@ -71,7 +71,7 @@ def test_each_topic_and_the_rest_that_goes_in(toy, user):
     commit(user, A, OTHER)
     said = refusal(toy, user)
     assert "  fixes:\n    drivers/dma-buf/a-fix.patch: hunk 2 of drivers/dma-buf/a.c (line 35): conflict" in said
-    assert "  tests:" not in said           # they apply; but their topic needs the other
+    assert "  tests:" not in said           # its patches apply, but the topic needs the other one
     assert f"Next, one of:\n    make am KDIR={user.directory} FEATURES=\"new\"" in said and "MERGE=1 FEATURES" not in said
     toy.queue = replace(toy.queue, features=("new",))
     run(toy, user)
@@ -106,7 +106,7 @@ def test_a_fix_from_a_newer_stable(toy, user, capsys):
 
 
 def test_a_fix_that_a_merge_finds(toy, user, capsys):
-    """Beside other changes, so that the patch cannot be taken back as it is."""
+    """The fix is beside other changes, so that the patch cannot be reverted as it is."""
     commit(user, A, NEAR.replace("return 3;", "return 33;").replace("return 8;", "return 88;"))
     assert "a-fix.patch: the tree has it already" in refusal(toy, user)
     run(toy, user, merging=True)
@@ -131,10 +131,10 @@ def test_a_driver_that_the_tree_lacks(toy, user, capsys):
     assert "gpu: fix it" not in user("log", "--format=%s")
 
 
-# What a tree has of its own.
+# What a tree already has.
 
 def need(toy):
-    """old-only brings a function, which another patch of upstream needs."""
+    """old-only adds a function that another patch from upstream needs."""
     toy.edit("drivers/dma-buf/old-only.patch", "@@ -1,6 +1,6 @@\n int a1(void)\n {\n-\treturn 1;\n+\treturn 11;\n }\n \n int a2(void)",
              "@@ -1,4 +1,8 @@\n+int vma_set_file(void)\n+{\n+\treturn 1;\n+}\n int a1(void)\n {\n \treturn 1;\n }")
     toy.edit("series", "MAINTAINERS.patch                      all    no", "drivers/dma-buf/user.patch 5.10 v5.15\nMAINTAINERS.patch all no")
@@ -175,7 +175,7 @@ DEFINE = "#define DMA_BUF_IOCTL_IMPORT_SYNC_FILE _IOW('b', 3, int)\n"
 
 
 def ioctls(toy, user, code, name="dma_buf_import_sync_file"):
-    """The queue brings the ioctl, and the tree has a vendor's."""
+    """The queue adds the ioctl, and the tree already has a vendor's."""
     for directory in (toy.old.pristine, user.directory):
         git = gitcmd.own(directory, toy.queue)
         (directory / UAPI).parent.mkdir(parents=True)
@@ -290,7 +290,7 @@ def test_going_on_by_hand_needs_no_other_repository(toy, user, tmp_path):
 
 
 def test_objects_of_a_makefile_do_not_stop_it(toy, user):
-    """What the merge here takes and git's would not, also after a conflict in another file and one in the same."""
+    """The merge here accepts what git's would not, also after a conflict in another file or in the same one."""
     commit(user, A, OTHER)
     commit(user, "drivers/dma-buf/Makefile", "obj-y := a.o\nobj-y += b.o\nobj-y += vendor.o\n")
     toy.edit("drivers/dma-buf/new.patch", "@@ -1,2 +1,3 @@\n obj-y := a.o\n obj-y += b.o", "@@ -2 +2,2 @@\n obj-y += b.o")
@@ -333,7 +333,7 @@ def test_an_interrupt_of_a_merge(toy, user, monkeypatch):
 
 
 def test_a_selection_is_merged_with_ids_that_are_computed(toy, user):
-    """Of a.c's patches only the last: no recorded id holds for it."""
+    """Only the last patch of a.c is selected: no recorded id is valid for it."""
     topics(toy)
     toy.edit("series", "topic tests needs fixes", "topic tests")
     toy.queue = replace(toy.queue, features=("tests",))
@@ -388,10 +388,10 @@ def test_a_supported_tree_is_its_own_nearest(toy, user):
 def test_the_kernel_of_which_more_goes_in(toy, user, capsys):
     topics(toy)
     between(user)
-    run(toy, user, nearest=True)        # its b.c is 5.10's
+    run(toy, user, nearest=True)        # its b.c is that of 5.10
     out = capsys.readouterr().out
     assert "Linux 5.15.3: in whole go 3 of the topics of 6.1, 4 of the topics of 5.10; taken is 5.10.\nIn whole: base fixes new tests" in out
-    # v5.15 is upstream's, not the queue's to bring.
+    # upstream's v5.15 has it, so the queue must not add it.
     assert "left out, Linux 5.15 has it, since v5.15: drivers/dma-buf/old-only.patch" in out and "fix a1" not in user("log", "--format=%s")
     assert "Linux 5.15 is not tested here" in out
 
@@ -409,7 +409,7 @@ def test_the_newer_one_of_two_the_same(toy, user, capsys):
 
 
 def test_what_the_newer_one_has_from_a_release_in_between(toy, user, capsys):
-    """6.1 has it since v5.19 and brings no patch of it: on 5.15 its topic is not whole with 6.1's patches."""
+    """6.1 has it since v5.19, so there is no patch for 6.1: on 5.15 its topic is incomplete with 6.1's patches."""
     topics(toy)
     toy.edit("series", "old-only.patch         5.10   v5.15", "old-only.patch         5.10   v5.19")
     toy.edit("drivers/dma-buf/old-only.patch", "Upstream: v5.15", "Upstream: v5.19")

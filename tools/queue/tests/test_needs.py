@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a patch needs: the names that it uses, and what it says."""
+"""What a patch needs: the names that it uses, and its `Needs:` lines."""
 
 import pytest
 
@@ -56,7 +56,7 @@ def test_what_is_no_use(graph):
 
 
 def test_what_brings_nothing(graph):
-    # It was there before, or is another file's own.
+    # It existed before, or is confined to another file.
     assert graph(mail("a", "x.c", "int first(int a)", "int first(int b)"), mail("b", "y.c", "other", "\tfirst();"))["b"] == ""
     static = mail("a", "x.c", "old", "static int first(void)")
     assert graph(static, mail("b", "y.c", "other", "\tfirst();"), mail("c", "x.c", "int x;", "\tfirst();")) == {
@@ -76,5 +76,5 @@ def test_the_queue_itself():
     gntdev = found["drivers/xen/gntdev-dmabuf-map.patch"]
     assert {"drivers/dma-buf/dma-buf-release.patch", "drivers/xen/grant-table-held.patch"} <= gntdev
     assert "drivers/dma-buf/dma-buf-poll.patch" in found["drivers/dma-buf/dma-buf-sync-file.patch"]
-    # A driver's fix is needed by nothing else: its hunk costs that patch alone.
+    # Nothing else needs a driver's fix: if its hunk fails, only that patch is left out.
     assert not any("drivers/gpu/drm/msm/msm-ring-names.patch" in needed for needed in found.values())

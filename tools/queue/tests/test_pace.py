@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What each line says of the whole run, and the profile at the end."""
+"""What each line says about the whole run, and the profile at the end."""
 
 from types import SimpleNamespace
 
@@ -24,7 +24,7 @@ def clock(monkeypatch, tmp_path):
 
 
 def run(clock, step=100, kernels=("5.10", "6.1"), tier="check", whole=True):
-    """Two kernels with three tests each, one each @step seconds; what the lines say, and the profile."""
+    """Two kernels with three tests each, one every @step seconds; returns the lines and the profile."""
     clock.now = 1000.0
     it = Pace(tier, kernels, ["kunit"], whole)
     said = []
@@ -58,7 +58,7 @@ def test_a_slower_machine(clock):
 def test_a_part_of_it(clock):
     run(clock)
     said, _ = run(clock, kernels=("6.1",), whole=False)
-    assert said == ["[1/3]", "[2/3]", "[3/3]"]      # how long it takes nobody knows yet
+    assert said == ["[1/3]", "[2/3]", "[3/3]"]      # the time is not known yet
     assert run(clock, kernels=("6.1",), whole=False)[0][0] == "[1/3, about 3 min left]"
 
 
@@ -85,7 +85,7 @@ def test_what_is_kept_for_others(clock):
     pace.HERE.unlink()
     assert run(clock)[0][0] == "[1/6, about 8 min left]"
     assert run(clock, kernels=("5.10",), whole=False)[0][0] == "[1/3]"
-    # Others begin with nothing there: how long it takes with something there is not kept.
+    # pace.json is for machines without earlier builds: a run with earlier builds is not kept.
     clock.tree.mkdir()
     run(clock, step=10)
     assert not pace.keep()

@@ -126,7 +126,7 @@ def test_what_was_not_run_and_since_when(seen):
 
 
 def test_topics_by_kernels(seen):
-    """What has no log, or the console, is of no topic."""
+    """A test without a log, and the console, belong to no topic."""
     assert seen.row("base / the toggle")[1:] == ["no test in this run / patches: 1"] * 2
     assert seen.row("toy / all of it")[1:] == ["\N{BALLOT X} 1 passed, 1 failed / patches: 5", "\N{CHECK MARK} 2 passed / patches: v5.15 + 4"]
 
@@ -159,7 +159,7 @@ def test_times_releases_plots_and_versions(seen):
 
 
 def test_links_lead_to_what_is_there(seen, report):
-    """A log that has been deleted, as that of 6.1, has no link."""
+    """A log that has been deleted, like that of 6.1, has no link."""
     assert len(seen.links) > 5 and not any("6.1-queue-1" in link for link in seen.links)
     for link in seen.links:
         assert link[1:] in seen.ids if link.startswith("#") else (report / link).exists(), link

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The ids of the woven trees in kernels.toml: who writes them, and who tells a difference."""
+"""The ids of the woven trees in kernels.toml: which commands write them, and which report a difference."""
 
 import tomllib
 
@@ -41,7 +41,7 @@ def test_a_pin_in_a_table(tmp_path, form, name):
     assert config.pin(queue, queue.kernel(name), "abc")
     then = config.load(tmp_path, table)
     assert then.kernel(name).woven == "abc"
-    # Nothing else is another.
+    # Nothing else has changed.
     data, before = tomllib.loads(table.read_text()), tomllib.loads(TABLES[form])
     for entry in data["kernel"] + before["kernel"]:
         if entry["name"] == name:
@@ -76,7 +76,7 @@ def test_a_difference_is_noted(toy, capsys):
     assert again(toy).old.woven == woven and toy.new.woven == ""
     toy.make(toy.old)
     assert said() == []
-    # A message is not of the tree, an edit is.
+    # A message is not part of the tree, an edit is.
     toy.edit("drivers/dma-buf/a-fix.patch", "Both returned", "They returned")
     toy.make(toy.old)
     assert said() == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Postings: which patches, what their messages say, whom they are for, and the letter."""
+"""Postings: their patches, the messages, the recipients, and the letter."""
 
 import email
 import email.header
@@ -32,7 +32,7 @@ Subject: nothing
 
 Nothing.
 """
-# Prints who the mail is for as the kernel's does, by what it touches.
+# Prints the recipients as the kernel's script does, by the touched files.
 SCRIPT = """\
 #!/bin/sh
 test -e Makefile || exit 9
@@ -220,7 +220,7 @@ def test_the_command(posted, monkeypatch, capsys):
 
 
 def test_each_topic_has_a_letter():
-    """But for the first, which is posted with what needs it."""
+    """Except for the first, which is posted with the topics that need it."""
     topics = list(series.topics(series.load(config.queue())))
     for topic in topics[1:]:
         assert posting.read(config.queue(), topic).text

@@ -20,7 +20,7 @@ def kernel(toy, monkeypatch):
 
 
 def am(monkeypatch, toy, status=0, output=""):
-    """`make am` as a command: what it answers, and whether it applies the patches."""
+    """A fake `make am`: its output, and whether it applies the patches."""
     def command(*args, env=None):
         if status == 0:
             git = promises.gitcmd.own(args[2], toy.queue)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""README.md, CONTRIBUTING.md and the pages of Documentation/queue: short, and nothing in them that is not there."""
+"""README.md, CONTRIBUTING.md and the pages of Documentation/queue: they are short, and what they refer to exists."""
 
 import re
 import shlex
@@ -55,7 +55,7 @@ def targets():
 
 
 def anchors(path):
-    """What GitHub makes of the headings."""
+    """The anchors that GitHub makes from the headings."""
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)", prose(path), re.MULTILINE)}
 
 
@@ -113,7 +113,7 @@ def test_kernels_of_the_commands():
     names = {kernel.name for kernel in config.kernels()}
     for path in TEXTS:
         for words in commands(path):
-            for word in words if "base" not in words else ():      # that adds one
+            for word in words if "base" not in words else ():      # `make base` adds a kernel
                 variable, _, value = word.partition("=")
                 assert variable not in ("KERNEL", "KERNELS") or set(value.split()) <= names, words
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Taking a tree back: each kind of edit comes back into the file it belongs to, and no other."""
+"""make refresh: each kind of edit is written to the file that it belongs to, and to no other."""
 
 import pytest
 
@@ -61,7 +61,7 @@ def test_an_edit_of_a_new_file(toy):
 
 
 def test_an_edit_of_a_new_file_on_the_older_kernel(toy):
-    """It is for all kernels; only what the variant says stays in the variant."""
+    """The edit is for all kernels; only the variant's own lines stay in the variant."""
     toy.make(toy.old)
     toy.edit(toy.old.tree / NEW_C, "int new1;", "int new0;\nint new1;")
     assert set(refreshed(toy, toy.old)) == {NEW_C, VARIANT}
@@ -118,11 +118,11 @@ def test_a_hunk_of_the_older_kernel_becomes_a_variant(toy):
     git("commit", "--quiet", "-a", "--fixup", ":/a3\\(\\) and a8")
     assert refreshed(toy, toy.old) == ["drivers/dma-buf/a-fix.5.10.patch"]
     assert "+\treturn 88;" in toy.read(A_FIX)
-    # Of this hunk alone: the other one is inherited.
+    # Only for this hunk: the other one is inherited.
     text = toy.read("drivers/dma-buf/a-fix.5.10.patch")
     assert text.startswith(f"Hunks: {A_C} 1 +\ndiff --git") and "@@ -35,7 +35,7 @@" in text and text.count("@@ -") == 1
     assert verify.problems(toy.queue) == []
-    # and goes away again with the edit
+    # and is removed together with the edit
     toy.edit(toy.old.tree / A_C, "return 888;", "return 88;")
     git("commit", "--quiet", "-a", "--fixup", ":/a3\\(\\) and a8")
     assert refreshed(toy, toy.old) == ["drivers/dma-buf/a-fix.5.10.patch"]
@@ -172,7 +172,7 @@ def test_the_maintainers_entry(toy):
              "F:\tdrivers/dma-buf/new.c\nF:\tdrivers/dma-buf/test.c\n")
     assert refreshed(toy, toy.old) == ["MAINTAINERS"]
     assert toy.read("MAINTAINERS") == ENTRY + "F:\tdrivers/dma-buf/test.c\n"
-    # moved elsewhere, on the older kernel: a place of its own
+    # moved, on the older kernel: it needs its own place
     text = (toy.old.tree / "MAINTAINERS").read_text()
     entry = toy.read("MAINTAINERS") + "\n"
     (toy.old.tree / "MAINTAINERS").write_text(text.replace(entry, "").replace("BETA\n", entry + "BETA\n"))
@@ -313,7 +313,7 @@ def test_a_tree_with_bytes_that_are_not_utf8(toy):
 
 
 def test_edits_go_to_the_commits_that_wrote_the_lines(toy):
-    """Hunks of one file, for three patches, and one in the kernel's own lines."""
+    """Hunks of one file for three patches, and one hunk in the kernel's own lines."""
     git = toy.make(toy.old)
     path = toy.old.tree / A_C
     toy.edit(path, "a1(void)\n{\n\treturn 11;", "a1(void)\n{\n\treturn 1111;")
@@ -354,7 +354,7 @@ def test_a_new_file_moved_to_another_patch(toy):
     (toy.new.tree / "drivers/dma-buf/test.c").write_text(text)
     git("add", "drivers/dma-buf/test.c")
     git("commit", "--quiet", "--fixup", ":/add new.c")
-    # The fixup that adds it moves before the one that removes it, and the file is gone in the end.
+    # The fixup that adds the file moves before the one that removes it, so the file does not exist at the end.
     refused(toy, toy.new, "gives other files than there are now, so nothing was changed")
     git("reset", "--quiet", "--hard", "HEAD~2")
     commits = git("rev-list", "--reverse", "base..HEAD").split()
@@ -370,7 +370,7 @@ def test_a_new_file_moved_to_another_patch(toy):
 
 
 B_C = "drivers/dma-buf/b.c"
-# The diff of b.c in the toy's new.patch, whose hunk is the one of 5.10, too.
+# The diff of b.c in the toy's new.patch, whose hunk is also that of 5.10.
 SHORTER = ("@@ -3,5 +3,5 @@\n // 6.1 has one more line\n int b(void)", "@@ -4,4 +4,4 @@\n int b(void)")
 
 

@@ -49,7 +49,7 @@ def test_a_program_that_skips_its_rest():
 
 
 def test_what_stands_behind_a_result():
-    """As ksft_test_result_code() prints it: words, or the name of a result and words."""
+    """In the form of ksft_test_result_code(): words, or the name of a result and words."""
     tap = kselftest.parse("TAP version 13\n1..3\nok 1 p.a # XFAIL known\nok 2 p.b #  fine\nnot ok 3 p.c #  was 3\n", 1)
     assert tap == kselftest.Tap([("p.a", PASS, ""), ("p.b", PASS, ""), ("p.c", FAIL, "was 3")])
 
@@ -92,7 +92,7 @@ def test_a_skip_needs_a_reason_in_the_table(tmp_path, monkeypatch):
 def test_the_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(results, "REPORT", tmp_path / "report" / "results.json")
     found = results.Results()
-    assert found.finish() == 1      # no test is no success
+    assert found.finish() == 1      # a run without tests is no success
     found.add("5.10", "kunit", "a.b", PASS, seconds=1.234)
     assert found.finish() == 0
     found.add("5.10", "kunit", "a.c", FAIL, "line one\nline two")
@@ -127,7 +127,7 @@ def test_kunits_own_words_become_the_reason():
 
 
 def test_a_sample_is_a_program(tmp_path):
-    """Its exit status is its verdict; one that the compiler warns of is not built."""
+    """Its exit status is its verdict; a sample with compiler warnings is not built."""
     place = tmp_path / "samples" / "dma-buf"
     place.mkdir(parents=True)
     good, bad = place / "good.c", place / "bad.c"

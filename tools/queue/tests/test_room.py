@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a check keeps on the disk, and what it gives back where that is short."""
+"""What a check keeps on the disk, and what it deletes if the disk is nearly full."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from weave import tree
 
 @pytest.fixture
 def kernel(toy, monkeypatch):
-    """The toy's old kernel, with all that a check makes for it."""
+    """The toy's old kernel, with all files that a check makes for it."""
     monkeypatch.setattr(room.config, "BUILD", toy.root / "build")
     monkeypatch.setattr(room.config, "queue", lambda: toy.queue)
     tree.make(toy.queue, toy.old)
@@ -42,7 +42,7 @@ def test_short(kernel, toy, monkeypatch):
     all_of_it(kernel)
     assert not any(path.exists() for path in (kernel.control, kernel.tree / ".obj", kernel.tree / ".obj-off", kernel.build / "commits",
                                               kernel.pristine / "drivers"))
-    # What is left serves another check, and has not changed for who looks.
+    # What remains can be used by another check, and git sees no change.
     git = gitcmd.own(kernel.pristine, toy.queue)
     assert git("status", "--porcelain") == ""
     assert (kernel.tree / "drivers/dma-buf/new.c").exists()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which source is taken: the tested one first, what FROM= names, and what is said of a suite that is gone."""
+"""Which source is taken: the tested one first, or what FROM= names; and the message about a suite that no longer exists."""
 
 import tarfile
 
@@ -15,7 +15,7 @@ TESTED = "5.10.9-1"
 
 @pytest.fixture
 def kernel(toy, monkeypatch):
-    """The toy's old kernel without a source; `listed` is what the suites have of it, newest first."""
+    """The toy's old kernel without a source; `listed`: the versions that the suites have, newest first."""
     monkeypatch.setattr(source.config, "queue", lambda: toy.queue)
     monkeypatch.setattr(source.debian, "listed", lambda package: toy.listed)
     monkeypatch.setattr(source.debian, "gone", lambda suite: not toy.listed)
@@ -27,7 +27,7 @@ def kernel(toy, monkeypatch):
 
 
 def pack(toy, dest, version, name="5.10"):
-    """A tar archive of a kernel's source in a directory of its own, as Debian's and kernel.org's are."""
+    """A tar archive with a kernel's source in one directory, like those of Debian and kernel.org."""
     dest.mkdir(parents=True, exist_ok=True)
     release = version.partition("-")[0].split(".")
     top = dest / "linux-x"
@@ -50,7 +50,7 @@ def test_the_tested_one_is_taken_while_it_is_listed(toy, kernel, capsys):
     assert not capsys.readouterr().out
     assert source.get(kernel) == kernel.pristine
     assert version(toy, kernel) == ("linux-source-5.10", TESTED) and origin.is_tested(toy.queue, kernel)
-    toy.listed = []     # no suite is asked while it is there
+    toy.listed = []     # no suite is asked while the source exists
     source.get(kernel)
 
 
@@ -99,7 +99,7 @@ def test_a_file_that_is_gone(toy, kernel, monkeypatch, capsys):
         monkeypatch.setattr(source.debian, "gone", lambda suite: False)
         source.get(kernel)
     (toy.root / "lost").rename(kernel.pristine)
-    source.get(kernel)      # what is there serves
+    source.get(kernel)      # the existing source is used
     kernel.pristine.rename(toy.root / "lost")
     with pytest.raises(Failure, match="make source KERNEL=5.10 FROM=~/linux"):
         source.get(kernel, "newest")
@@ -142,7 +142,7 @@ def test_from_a_git_tree(toy, kernel, tmp_path, monkeypatch, capsys):
     assert version(toy, kernel) == ("linux", "5.10.20")
     assert "uncommitted changes" in capsys.readouterr().out
     assert (kernel.pristine / "Kbuild").read_text() == FILES["Kbuild"]
-    # Other commands go on from there, until SOURCE= says otherwise.
+    # Other commands use it, too, until SOURCE= is given.
     toy.listed = []
     source.announce([kernel])
     assert "5.10.20 (given by FROM=); tested was 5.10.9-1" in capsys.readouterr().out

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the parser and the rules refuse, and that the message says where and what to do."""
+"""What the parser and the rules refuse, and that the message says where the problem is and what to do."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from weave import series, udiff, verify
 A_FIX = "drivers/dma-buf/a-fix.patch"
 VARIANT = "drivers/dma-buf/new.5.10.patch"
 
-# file, text in it, what takes its place, error
+# file, text in it, replacement, error
 BROKEN = {
     "old count": (A_FIX, "@@ -10,7 +10,7 @@", "@@ -10,8 +10,7 @@", r"a-fix.patch:22: .*a.c, hunk 1 .*counts"),
     "new count": (A_FIX, "@@ -35,7 +35,7 @@", "@@ -35,7 +35,8 @@", r"a.c, hunk 2 .*0 old and 1 new lines short"),
@@ -163,7 +163,7 @@ def test_application_takes_no_offset():
 
 
 def test_inherited_hunks_that_overlap(toy):
-    """An own hunk where there is no room for the inherited one before it."""
+    """An own hunk that leaves no room for the inherited hunk before it."""
     text = toy.read(A_FIX)
     own = text[text.index("@@ -35,7"):].replace("35", "4")
     toy.write("drivers/dma-buf/a-fix.5.10.patch", "Hunks: drivers/dma-buf/a.c 1 +\n" + text[text.index("diff --git"):text.index("@@ -10")] + own)
@@ -175,7 +175,7 @@ def test_a_hunk_that_is_inherited_anyway(toy):
     text = toy.read(A_FIX)
     diff = text[text.index("diff --git"):]
     hunk = diff.index("@@ -35,7")
-    # Its lines are the same, whatever the numbers.
+    # The lines are the same; line numbers do not matter.
     toy.write("drivers/dma-buf/a-fix.5.10.patch", "Hunks: drivers/dma-buf/a.c 1 +\n" + diff[:diff.index("@@ -10")] + diff[hunk:].replace("35", "36"))
     assert [problem[:102] for problem in verify.problems(toy.queue)] == [
         "drivers/dma-buf/a-fix.5.10.patch: drivers/dma-buf/a.c: the hunk @@ -36,7 +36,7 @@ int a7(void) is the one"[:102]]

@@ -26,6 +26,6 @@ def test_when_what_was_last_green(toy, tmp_path, monkeypatch):
     part(full.WEAVER, "queue", verdicts=("PASS",))
     text = tested.tested(toy.queue, text)
     assert "2026-11-27: 2 passed, 1 skipped" in row("queue")
-    # What is not there any more stays as it was.
+    # Rows without a result stay as they were.
     full.part_file(toy.old, "lint").unlink()
     assert tested.tested(toy.queue, text) == text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The last commit compiled: what it finds, each time anew."""
+"""Compiling the last commit: what it finds, in each run."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from suites.results import FAIL, PASS, Results
 
 @pytest.fixture
 def tried(toy, monkeypatch):
-    """Function: the verdicts of tip.check(); `says` is what the compiler warns of, by toggles off or not, `fails` whether it fails."""
+    """Function: the verdicts of tip.check(); `says`: the compiler's warnings, by toggles off or not; `fails`: whether it fails."""
     toy.make(toy.old)
     state = SimpleNamespace(says={}, known=set(), fails=None, sparse="", targets=["drivers/dma-buf/"])
     objects = toy.old.tree / ".obj"
@@ -34,7 +34,7 @@ def tried(toy, monkeypatch):
         def make(self, number, targets, *words):
             if self.tree != toy.old.tree:
                 return state.known
-            # Deleted, so that it warns again; with toggles off make compiles those that this changes.
+            # Deleted, so that it warns again; with toggles off make only compiles objects that change.
             assert (objects / "drivers/dma-buf/a.o").exists() == bool(self.off)
             (objects / "drivers/dma-buf").mkdir(parents=True, exist_ok=True)
             (objects / "drivers/dma-buf/a.o").touch()
@@ -68,7 +68,7 @@ def test_all_is_well(tried):
     # The toy's sources are in the subsystem, and were all compiled.
     assert found == {name: (PASS, "") for name in ("tip-x86_64-toggles-on", "tip-x86_64-toggles-off", "tip-arm64-toggles-on",
                                                    "tip-arm64-toggles-off", "coverage")}
-    assert tried() == found     # what is up to date is compiled again
+    assert tried() == found     # objects that are up to date are compiled again
 
 
 @pytest.mark.parametrize("off", [False, True])
@@ -97,7 +97,7 @@ def test_a_warning_of_the_queue_and_one_of_the_kernel(tried):
 
 def test_what_sparse_says(tried):
     tried.state.sparse = "  CHECK   ../drivers/dma-buf/a.c\ndrivers/dma-buf/a.c:3:4: warning: address spaces\n"
-    assert tried(("lint",)) == {}       # told to the Lint, and no toggle turned off for nothing
+    assert tried(("lint",)) == {}       # reported to the Lint; no toggle is turned off without need
     assert tried.judged == [({"drivers/dma-buf/a.c"}, {("drivers/dma-buf/a.c", "warning: address spaces")})]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Topics: what a selection has of the series, of the options and of MAINTAINERS, and that each says what it needs."""
+"""Topics: what a selection contains of the series, the options and MAINTAINERS, and that each topic states what it needs."""
 
 from dataclasses import replace
 
@@ -82,7 +82,7 @@ def test_a_selection(topical):
     assert paths(chosen(topical, "new"), topical.old) == ["Kconfig.patch", "MAINTAINERS.patch", "new.patch"]
     assert [woven.name for woven in topical.woven(topical.old)][-1] == "0003-dma-buf-add-new.c.patch"
     assert b"Subject: [PATCH 3/3] " in topical.woven(topical.old)[-1].data
-    # Without an option that anything here names the patch of the options is no patch.
+    # If nothing here uses an option, the patch of the options is left out.
     assert paths(chosen(topical, "fixes"), topical.old) == ["MAINTAINERS.patch", "a-fix.patch", "old-only.patch"]
     assert paths(chosen(topical, "fixes"), topical.new) == ["MAINTAINERS.patch", "a-fix.patch"]
 
@@ -109,7 +109,7 @@ def test_the_options_of_a_selection(topical):
     assert only.header == "@@ -4,3 +4,6 @@ config SYNC_FILE" and both[1].header == "@@ -4,3 +7,6 @@ config SYNC_FILE"
     chosen(topical, "tests")
     assert hunks() == both
-    # To name it is to name it as a word.
+    # Only a whole word counts as a use.
     topical.write(TEST_C, topical.read(TEST_C).replace("CONFIG_TESTS", "CONFIG_TESTS_MORE"))
     assert len(hunks()) == 1
 
@@ -135,7 +135,7 @@ def test_maintainers_of_files_that_are_not_there(topical):
     assert entry(topical) == [new, test, run]
     assert entry(chosen(topical, "new")) == [new, run]
     assert entry(chosen(topical, "fixes")) == []
-    # What is the kernel's own, or matches also a file that is there, stays.
+    # Lines of the kernel, and patterns that also match an existing file, stay.
     topical.write("MAINTAINERS", f"{ENTRY}F:\tdrivers/dma-buf/*.c\nF:\tdrivers/dma-buf/a.c\nF:\t{TEST_C}\n")
     assert entry(chosen(topical)) == [new, "drivers/dma-buf/*.c", "drivers/dma-buf/a.c", test]
     assert entry(chosen(topical, "new")) == [new, "drivers/dma-buf/*.c", "drivers/dma-buf/a.c"]
@@ -169,7 +169,7 @@ def test_a_name_of_a_topic_that_is_not_needed(topical):
         "or move the patch"]
     topical.edit("series", "topic tests:", "topic tests needs new:")
     assert verify.problems(topical.queue) == []
-    # What the first topic brings is always there.
+    # What the first topic adds is always there.
     topical.edit("series", "topic new needs base:", "topic new:")
     assert verify.problems(topical.queue) == []
 
@@ -181,15 +181,15 @@ def test_the_tree_of_a_selection_is_taken_back(topical, capsys):
     assert git("log", "--format=%s", "base..").splitlines()[::-1] == [
         "dma-buf: add the toggle", "MAINTAINERS: add an entry", "dma-buf: add new.c"]
     assert "note:" not in capsys.readouterr().out
-    # Nobody says again of which topics it is.
+    # The topics are not given again.
     assert refresh.refresh(everything, topical.new) == [] and topical.snapshot() == before
     topical.edit(topical.new.tree / "drivers/dma-buf/new.c", "int new1;", "int one;")
     topical.edit(topical.new.tree / "MAINTAINERS", "M:\tThe Toy", "M:\tThe Other Toy")
     assert refresh.refresh(everything, topical.new) == ["MAINTAINERS", "drivers/dma-buf/new.c"]
-    # The option and the line of the file that are not in that tree are still here.
+    # The repository still has the option and the line of the file that this tree lacks.
     assert topical.read("Kconfig.patch").endswith(KCONFIG)
     assert topical.read("MAINTAINERS") == before["MAINTAINERS"][0].decode().replace("M:\tThe Toy", "M:\tThe Other Toy")
-    assert "kernels.toml" not in capsys.readouterr().out        # this tree is not the one to pin
+    assert "kernels.toml" not in capsys.readouterr().out        # this tree must not be pinned
     chosen(topical).make(topical.new)
     assert tree.recorded(git).features == () and (topical.new.tree / TEST_C).exists()
 
@@ -220,7 +220,7 @@ def test_the_front_door_takes_features(topical, monkeypatch, capsys):
         assert "3 patches" in capsys.readouterr().out
         assert cli.main(["topics", "--features", "new tests"]) == 0
         assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line[0] != " "] == ["base", "new", "tests"]
-        assert cli.main(["series", "--kernel", "5.10"]) == 0        # the next command has all again
+        assert cli.main(["series", "--kernel", "5.10"]) == 0        # the next command uses all topics again
         assert "6 patches" in capsys.readouterr().out
         assert cli.main(["series", "--features", "nonsense"]) == 1
         assert "there is no topic 'nonsense'" in capsys.readouterr().err

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The git tree: that git am gives the same commits, and what is left out or refused."""
+"""The git tree: git am makes the same commits; what is left out or refused."""
 
 import pytest
 
@@ -67,13 +67,13 @@ def test_an_offset_is_no_error(toy, capsys):
     done = tree.make(toy.queue, toy.old)
     assert [text[:76] for text in done.offsets] == [f"{A_FIX}: hunk 2 of drivers/dma-buf/a.c applies at an offset 4"[:76]]
     assert done.whole and woven_tree(toy, toy.old) == exact
-    # It is left as it is written.
+    # The patch is not rewritten.
     before = toy.snapshot()
     assert refresh.refresh(toy.queue, toy.old) == [] and toy.snapshot() == before
 
 
 def test_an_offset_to_the_wrong_place_is_told_by_the_pin(toy, capsys):
-    """Of two places that look alike git takes the nearer: the id of the tree says so."""
+    """Of two identical places git takes the nearer one: the id of the tree shows it."""
     again = FILES["drivers/dma-buf/b.c"] + "\f\nint b(void)\n{\n\treturn 0;\n}\n"
     toy.old.pristine.rename(toy.root / "gone")
     toy.pristine(toy.old, {**FILES, "drivers/dma-buf/b.c": again})
@@ -89,7 +89,7 @@ def test_an_offset_to_the_wrong_place_is_told_by_the_pin(toy, capsys):
 
 
 def test_line_1_is_the_beginning(toy):
-    """The variant that says so is named."""
+    """The message names the variant."""
     toy.edit("drivers/dma-buf/new.5.10.patch", "@@ -2,5 +2,5 @@", "@@ -1,5 +1,5 @@")
     with pytest.raises(tree.Conflict, match=r"new.5.10.patch: hunk 1 of drivers/dma-buf/b.c \(line 1\) does not apply"):
         toy.make(toy.old)
@@ -97,7 +97,7 @@ def test_line_1_is_the_beginning(toy):
 
 
 def another_source(toy, tmp_path, files):
-    """The old kernel's source is an untested one from now on, with @files."""
+    """Replace the old kernel's source by an untested one, with @files."""
     toy.old.pristine.rename(tmp_path / "gone")
     toy.pristine(toy.old, {**FILES, **files}, "linux-source-5.10 5.10.10-1")
 
@@ -106,11 +106,11 @@ def test_another_source_at_offsets(tmp_path, toy, capsys):
     another_source(toy, tmp_path, {"drivers/dma-buf/a.c": A_C.replace("return 2;", "return\n2;")})
     done = tree.make(toy.queue, toy.old)
     assert done.whole and len(done.offsets) == 3 and all("offset 1 line" in text for text in done.offsets)
-    # Of another source no pin is known.
+    # There is no pin for another source.
     assert "note:" not in capsys.readouterr().out
 
 
-# What a point release changed: a line that a patch has as context.
+# A change of a point release: a line that is context of a patch.
 MOVED = {"drivers/dma-buf/a.c": A_C.replace("return 8;", "return 7 + 1;")}
 
 
@@ -147,7 +147,7 @@ def test_what_the_source_has_already_is_not_missed(tmp_path, toy, capsys):
     assert (done.left, done.there) == ({}, [A_FIX]) and len(done.applied) == 5
     tree.tell(toy.queue, toy.old, done)
     assert f"note: {A_FIX}: 5.10 5.10.10-1 has this already" in capsys.readouterr().out
-    # In the series of the tested source it has no place.
+    # It does not belong to the series of the tested source.
     toy.old.pristine.rename(tmp_path / "gone too")
     toy.pristine(toy.old, {**FILES, "drivers/dma-buf/a.c": there})
     with pytest.raises(tree.Conflict, match=f"1 of 6 patches do not apply:\n{A_FIX}: the tree has this already"):
@@ -176,7 +176,7 @@ def test_refresh_where_a_patch_is_left_out(tmp_path, toy, capsys):
     assert f"not in the tree, and so as it was: {A_FIX}: hunk 2 of" in capsys.readouterr().out
     toy.edit(toy.old.tree / "drivers/dma-buf/test.c", "int test;", "long test;")
     assert refresh.refresh(toy.queue, toy.old) == ["drivers/dma-buf/test.c"]
-    # A commit that is lost is still told from one that was left out.
+    # A lost commit is still distinguished from one that was left out.
     toy.git(toy.old)("reset", "--quiet", "--hard", "HEAD~")
     with pytest.raises(Failure, match="the tree has no commit 'MAINTAINERS"):
         refresh.refresh(toy.queue, toy.old)
@@ -275,7 +275,7 @@ def test_a_fingerprint_does_not_depend_on_lines(toy):
         toy.write(A_FIX, text.replace(old, new))
         assert [path for path, mark in fingerprints(toy, toy.old).items() if mark != before[path]] == [A_FIX], old
     toy.write(A_FIX, text)
-    # What a variant says is of its kernel.
+    # A variant only affects its kernel.
     toy.edit("drivers/dma-buf/new.5.10.patch", "+long new12", "+char new12")
     assert [path for path, mark in fingerprints(toy, toy.old).items() if mark != before[path]] == ["drivers/dma-buf/new.patch"]
 

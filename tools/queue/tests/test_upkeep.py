@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each patch against each release: which releases, what of them, and how a patch fares."""
+"""Each patch on each release: which releases, which of their files, and the result for each patch."""
 
 import json
 import tarfile
@@ -18,7 +18,7 @@ LISTED = {"linux-source-5.10": ["5.10.11-1", "5.10.9-1"], "linux-source-6.1": ["
 
 @pytest.fixture
 def suites(toy, monkeypatch):
-    """Three packages; function that says what files a release of the old kernel has, by version."""
+    """Three packages; a function sets the files of a release of the old kernel, by version."""
     monkeypatch.setattr(upkeep.debian, "names", lambda pattern: list(LISTED))
     monkeypatch.setattr(upkeep.debian, "listed", LISTED.get)
     monkeypatch.setattr(upkeep.debian, "gone", lambda suite: True)
@@ -66,7 +66,7 @@ def test_how_a_patch_fares(toy, suites, capsys):
 
 
 def test_an_offset_is_of_the_variant_that_says_it(toy):
-    """Also if that is a newer kernel's, which the older one inherits."""
+    """Even if the variant belongs to a newer kernel, from which the older one inherits."""
     queue = replace(toy.queue, kernels=(toy.old, replace(toy.old, name="5.15"), toy.new))
     toy.write("drivers/dma-buf/a-fix.5.15.patch", "Hunks: drivers/dma-buf/a.c 1\n")
     patch = next(entry.patch for entry in series.load(queue) if entry.patch.path.endswith("a-fix.patch"))
@@ -115,7 +115,7 @@ def test_the_nearest(toy, name, kernel):
 
 
 def test_a_real_package(toy, tmp_path):
-    """Built by dpkg-deb as Debian's are: a tar in a tar; what no kernel has is not missed."""
+    """Built by dpkg-deb like Debian's: a tar in a tar; files that no kernel has are not required."""
     top = tmp_path / "linux-source-5.10"
     for path, text in FILES.items():
         (top / path).parent.mkdir(parents=True, exist_ok=True)

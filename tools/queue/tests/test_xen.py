@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What Xen is told to start, where it finds it, and what runs in which domain."""
+"""What Xen starts, where it finds these files, and what runs in which domain."""
 
 import struct
 import subprocess

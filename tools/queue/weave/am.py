@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The queue into a user's own kernel tree, by `git am`: everything that can be known is checked
+"""Applies the queue to a user's own kernel tree, by `git am`. Everything that can be checked is checked
 before, so that a refusal changes nothing.
 """
 
@@ -21,8 +21,8 @@ BLOBS = "refs/queue/blobs"      # what git am -3 merges with
 def am(queue, kdir, merging=False, nearest=False, source=None):
     """Apply the queue to the git work tree @kdir.
 
-    With @merging what does not apply is merged three-way with the tested source, which @source(kernel) gets. With @nearest
-    a tree between two kernels takes the topics that go in whole, of the patches of one of them.
+    With @merging a patch that does not apply is merged three-way with the tested source, which @source(kernel) gets. With
+    @nearest a tree between two kernels takes those topics of one of these kernels of which all patches apply.
     """
     if not kdir:
         raise Failure("say which tree: `make am KDIR=~/linux`")
@@ -52,7 +52,7 @@ def am(queue, kdir, merging=False, nearest=False, source=None):
 
 
 def apply(git, head, kdir, done, merging, name):
-    """git am of what @done, a Trial, found to go in; says what was done."""
+    """Run git am on the patches that @done, a Trial, found to apply; say what was done."""
     number = len(done.stack(merging).applied)
     with tempfile.TemporaryDirectory(prefix="queue-") as place, step(f"git am of {number} patches to {kdir}"):
         git_am(git, head, written(place, done.mails(merging)))
@@ -69,9 +69,9 @@ def apply(git, head, kdir, done, merging, name):
 
 
 def choose(queue, kernels, dry, head, name, kdir, merging):
-    """The Trial of the nearest of @kernels, the newest first, with the topics that go in whole; says which of them do not, and why.
+    """The Trial of the nearest of @kernels, with the topics that apply completely; says which topics do not, and why.
 
-    The nearest is the kernel of which more topics go in whole; of two the newer one.
+    @kernels are sorted newest first. The nearest is the one of which more topics apply completely; the newer one if equal.
     """
     found = [trial.whole(queue, kernel, dry, head, name, merging, lenient=True) for kernel in kernels]
     counts = [len(series.chosen(done.queue, done.entries)) if done else 0 for done, _ in found]
@@ -92,12 +92,12 @@ def written(place, files):
 
 
 def is_there(queue, kernel):
-    """Whether the tested source is there to merge with."""
+    """Whether the tested source is in build/, to merge with."""
     return origin.is_tested(queue, kernel) and bool(gitcmd.own(kernel.pristine, queue).commit("refs/tags/base"))
 
 
 def by_hand(git, head, done, said):
-    """git am -3 of all that is not there yet, which stops at the first conflict and is left so."""
+    """Run git am -3 on all patches that the tree lacks. It stops at the first conflict, and is left in that state."""
     give(git, (done.sides.git, done.sides.all()), (done.git, done.merged_blobs()))
     say(said)
     merged = done.merged_mails()
@@ -126,8 +126,8 @@ def by_hand(git, head, done, said):
 
 
 def give(git, *packs):
-    """Of each of @packs, (git, ids), these blobs into the user's repository, below the ref BLOBS: git am -3 looks for them there,
-    also after `git am --continue`."""
+    """Copy the blobs of each of @packs, (git, ids), into the user's repository, below the ref BLOBS: git am -3 looks for them
+    there, also after `git am --continue`."""
     for source, ids in packs:
         if ids:
             git("index-pack", "--stdin", input=source("pack-objects", "--quiet", "--stdout", input="".join(f"{blob}\n" for blob in ids)))
@@ -136,7 +136,7 @@ def give(git, *packs):
 
 
 def find_kernels(queue, kdir, nearest):
-    """(The release of the tree, the kernel whose patches it takes; or with @nearest the newer and the older one around it)."""
+    """(release of the tree, [the kernel whose patches it takes]); with @nearest [the next newer kernel, the next older one]."""
     name, _ = config.release(kdir / "Makefile")
     if not name or not ((kdir / "Kbuild").exists() or (kdir / "MAINTAINERS").exists()):
         raise Failure(f"{kdir} is not the top of a kernel tree (no Makefile with VERSION and PATCHLEVEL); "
@@ -177,7 +177,7 @@ def check_work_tree(git, kdir):
         lines = changes.split("\n")
         more = [f"... and {len(lines) - 10} more"] if len(lines) > 10 else []
         raise Failure("\n".join([f"{kdir} has uncommitted changes; commit or stash them first:", *lines[:10], *more]))
-    # Without useConfigOnly git would make up an address from the host's name.
+    # Without useConfigOnly git would derive an address from the host's name.
     if Git(kdir, git.env, ("-c", "user.useConfigOnly=true")).attempt("var", "GIT_COMMITTER_IDENT")[0]:
         raise Failure("git am needs to know who commits: git config --global user.name 'Your Name'; "
                       "git config --global user.email you@example.org")
@@ -219,12 +219,12 @@ def toggles_of(patches):
 
 
 def strict(git):
-    """git with nothing of the user's configuration that would have git am apply something else."""
+    """git without those settings of the user that would make git am apply something else."""
     return Git(git.directory, git.env, ("-c", "am.threeWay=false", "-c", "am.keepcr=false", "-c", "apply.ignoreWhitespace=no"))
 
 
 def git_am(git, head, files):
-    """git am, and back to @head if it fails or is interrupted."""
+    """Run git am, and return to @head if it fails or is interrupted."""
     try:
         status, stdout, stderr = strict(git).attempt("am", "--quiet", *AM, "--no-3way", *files)
     except BaseException:

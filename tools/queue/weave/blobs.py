@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The ids of the tested kernel's files before and after each patch, for the `index` lines of the mails: `git am -3` finds
-by them what a patch was made for. blobs-KERNEL.txt, beside kernels.toml, has a line a file, which `make pin` and
-`make refresh` write:
+"""The ids of the tested kernel's files before and after each patch, for the `index` lines of the mails. By these lines
+`git am -3` finds the file that a patch was made for. blobs-KERNEL.txt, beside kernels.toml, has one line for each file;
+`make pin` and `make refresh` write it:
 
     PATH MODE BLOB STATE:BLOB STATE:BLOB...
 
-The first blob is the file of the tested source. Each further one is what it is after the patches whose hunks hash to
-STATE. So an id is found for a selection of topics, too, as long as all that was done to the file before is selected;
-where it is not, there is no id, and the mail has no index line: a wrong one would have git merge with the wrong file.
+The first blob is the file of the tested source. Each further one is the file after the patches whose hunks hash to
+STATE. A selection of topics therefore has an id, too, if all earlier changes of the file are selected. Otherwise there
+is no id, and the mail has no index line: a wrong one would make git merge with the wrong file.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ def place(queue, kernel):
 
 
 def load(queue, kernel):
-    """{path: (mode, {state: id})} as it is recorded."""
+    """{path: (mode, {state: id})} as recorded in blobs-KERNEL.txt."""
     file, known = place(queue, kernel), {}
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     for number, entry in enumerate(text.splitlines(), 1):
@@ -40,13 +40,13 @@ def load(queue, kernel):
 
 
 def state(before, diff):
-    """The state of a file after @diff, from the one before; the lines' numbers are no part of it."""
+    """The state of a file after @diff, computed from the state before it; line numbers do not matter."""
     text = "\n@@\n".join([before, *("\n".join(hunk.lines) for hunk in diff.hunks)])
     return hashlib.sha256(encode(text)).hexdigest()[:8]
 
 
 def steps(edits):
-    """For each of @edits, {path: FileDiff} of patches in their order: {path: (state before, state after)} of files that are there."""
+    """For each of @edits, {path: FileDiff} of patches in order: {path: (state before, state after)} of files that exist."""
     at, found = {}, []
     for edit in edits:
         step = {}
@@ -60,7 +60,7 @@ def steps(edits):
 
 
 def index_lines(known, edits):
-    """For each of @edits: {path: its `index` line}, where the ids are @known."""
+    """For each of @edits: {path: its `index` line}, for the files whose ids are @known."""
     found = []
     for edit, step in zip(edits, steps(edits)):
         lines = {path: line("0" * DIGITS, blob(diff)) for path, diff in edit.items() if diff.new_mode}
@@ -83,7 +83,7 @@ def blob(diff):
 
 
 def of(done):
-    """What load() would give, of @done, a tree.Stack on the tested source."""
+    """What load() would return, computed from @done, a tree.Stack on the tested source."""
     known = {path: (mode, {TESTED: blob[:DIGITS]}) for path, (mode, blob) in done.base.items()}
     for step, files in zip(steps([woven.edits for woven in done.applied]), done.files):
         for path, (_, after) in step.items():

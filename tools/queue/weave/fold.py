@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Folding edits into the commits they belong to: uncommitted ones, and fixup! commits."""
+"""Folds edits into the commits that they belong to: uncommitted edits and fixup! commits."""
 
 import re
 import tempfile
@@ -19,7 +19,7 @@ def commits_of(git, base):
 
 
 def subjects(git, base):
-    # %B, not %s: a subject that spans lines is to be refused, not joined.
+    # %B, not %s: %s would join a subject that spans lines, which has to be refused.
     return [message.split("\n")[0] for message in log(git, base, "HEAD", "%B")]
 
 
@@ -32,8 +32,8 @@ def log(git, base, tip, form):
 def fold(git, base):
     """Fold uncommitted edits and fixup! commits into the commits they belong to.
 
-    Returns a function that puts HEAD and index back; files are never changed, because folding does
-    not change what the last commit contains.
+    Returns a function that restores HEAD and the index. Files never change, because folding does not
+    change what the last commit contains.
     """
     head = git.commit("HEAD")
     index = Path(git.git_path("index"))
@@ -73,8 +73,8 @@ class Edit:
 def find_targets(git, base):
     """The commits that the uncommitted edits belong to, in order: commit -> Edits.
 
-    A hunk belongs to the last commit that wrote one of the lines it replaces, or that it is inserted
-    between; where the kernel wrote them, to the last commit that touches the file.
+    A hunk belongs to the last commit that wrote one of the lines that it replaces, or between which it is
+    inserted. If the lines are the kernel's, it belongs to the last commit that touches the file.
     """
     untracked = git("ls-files", "--others", "--exclude-standard", "-z").split("\0")[:-1]
     if untracked:
@@ -91,7 +91,7 @@ def find_targets(git, base):
         if file.is_symlink() or not file.is_file():
             raise Failure(f"{file} was removed or is no file any more; commit that (`git commit --fixup=COMMIT`) "
                           f"to say which patch it belongs to")
-        # A file of which only the mode changed has no hunk: it goes to the last commit, too.
+        # If only the mode of a file changed there is no hunk: this also belongs to the last commit.
         targets.setdefault(last, {})
         before, after = git("cat-file", "blob", f"HEAD:{path}"), decode(file.read_bytes())
         diff = gitdiff.text_diff(git, path, before, after, context=0)
@@ -126,7 +126,7 @@ def commit_fixups(git, targets):
         git("read-tree", head, env=index)
         for commit, edits in targets.items():
             for edit in edits:
-                # Hunks are placed by lines of HEAD, so each fixup is HEAD with all up to its own.
+                # Hunks have the line numbers of HEAD, so each fixup is HEAD with all hunks up to its own.
                 hunks = done.setdefault(edit.path, [])
                 hunks += edit.hunks
                 hunks.sort(key=lambda hunk: hunk.old_start)

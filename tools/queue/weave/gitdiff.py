@@ -18,7 +18,7 @@ def commit_diff(git, commit, path, context=3):
 
 
 def from_git(text, path):
-    """The diff of one file as git prints it, less its index line."""
+    """The diff of one file as git prints it, without its index line."""
     return udiff.parse(re.sub(r"\A(diff --git .*\n)index .*\n", r"\1", text), f"the diff of {path}")[path]
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """How an older kernel's diff of a file follows from the next newer kernel's, hunk by hunk.
 
-A recipe is the older kernel's hunks in order: the number of a hunk of the newer kernel that holds there, too, or OWN
-for one that the variant brings. Two hunks are the same if their lines are: where they stand, git finds.
+A recipe lists the older kernel's hunks in order: the number of a hunk of the newer kernel that also applies there, or
+OWN for a hunk of the variant. Two hunks are the same if their lines are the same: git finds their place.
 """
 
 import re
@@ -15,10 +15,10 @@ OWN = 0
 
 
 def compose(parent, recipe, own):
-    """The older kernel's FileDiff: of the @parent's hunks and the variant's @own, a list, as the @recipe says.
+    """The older kernel's FileDiff, composed of hunks of @parent and the variant's list @own, as the @recipe says.
 
-    Own hunks stand at their lines. The others are expected as far from where the parent has them as the nearest own
-    hunk is from the one that it replaces.
+    Own hunks have exact line numbers. An inherited hunk is expected to be offset from its place in the parent by as much
+    as the nearest own hunk is from the hunk that it replaces.
     """
     rest = iter(own)
     hunks = [parent.hunks[number - 1] if number != OWN else next(rest) for number in recipe]
@@ -32,7 +32,7 @@ def compose(parent, recipe, own):
 
 
 def shifts(parent, recipe, own):
-    """{place in the recipe of an own hunk that replaces one of the @parent's: how many lines lie between the two}."""
+    """{index in the recipe of an own hunk that replaces a hunk of @parent: number of lines between the two}."""
     found, rest, before = {}, iter(own), 0
     for at, number in enumerate(recipe):
         if number != OWN:
@@ -46,7 +46,7 @@ def shifts(parent, recipe, own):
 
 
 def in_order(hunks, starts, recipe):
-    """@starts corrected so that hunks neither overlap nor change places; own ones stay. At 1 only a hunk that was there."""
+    """@starts corrected so that hunks neither overlap nor swap; own hunks do not move. Only a hunk from line 1 may be at line 1."""
     starts = list(starts)
     end = 1
     for at, hunk in enumerate(hunks):
@@ -62,7 +62,7 @@ def in_order(hunks, starts, recipe):
 
 
 def differ(parent, wanted):
-    """(recipe, own hunks) that make the FileDiff @wanted of @parent."""
+    """(recipe, own hunks) that turn @parent into the FileDiff @wanted."""
     old, new = ([tuple(hunk.lines) for hunk in diff.hunks] for diff in (parent, wanted))
     blocks = SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
     kept = {block.b + n: block.a + n + 1 for block in blocks for n in range(block.size)}
@@ -71,23 +71,23 @@ def differ(parent, wanted):
 
 
 def follow(old, new, recipe):
-    """The @recipe for the parent @old, for @new, which takes its place.
+    """The @recipe, written for the parent @old, adapted to the parent @new.
 
-    A hunk that is new is kept; one that takes the place of another is kept if that was: where their numbers differ, of
-    the one that it is most like.
+    A new hunk is kept. A hunk that replaces another is kept if that one was; if the numbers of hunks differ, it replaces
+    the hunk that it resembles most.
     """
     changes = SequenceMatcher(None, [tuple(hunk.lines) for hunk in old.hunks], [tuple(hunk.lines) for hunk in new.hunks],
                               autojunk=False).get_opcodes()
     kept, after, keep = set(recipe) - {OWN}, {0: 0}, set()
     for _, first, end, new_first, new_end in changes:
         olds, news = range(first + 1, end + 1), range(new_first + 1, new_end + 1)
-        # Which of the old ones each of the new ones takes the place of.
+        # Which old hunk each new one replaces.
         like = list(olds) if len(olds) == len(news) else [
             max(olds, key=lambda n, hunk=new.hunks[number - 1]: (likeness(old.hunks[n - 1], hunk), n in kept), default=None)
             for number in news]
         keep.update(number for number, place in zip(news, like) if place is None or place in kept)
         after.update((number, new_first + sum(place <= number for place in like)) for number in olds)
-    # An own hunk stands after what became of the one that it replaces, or else of the one before it.
+    # An own hunk follows what has become of the hunk that it replaces, or else of the hunk before it.
     places, before = [], 0
     for at, number in enumerate(recipe):
         following = next((n for n in recipe[at:] if n != OWN), len(old.hunks) + 1)
@@ -117,7 +117,7 @@ def numbers(recipe):
 
 
 def recipe_of(words):
-    """The list of numbers() again; None if @words is not its text."""
+    """The reverse of numbers(): the list; None if @words is no text of this form."""
     recipe = []
     for word in words.split():
         match = re.fullmatch(r"([1-9]\d*)(?:-([1-9]\d*))?", word)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From the queue to mailbox patches, for one kernel: the same bytes every time, without a kernel
-tree, and named and numbered as git format-patch would.
+"""From the queue to mailbox patches for one kernel: the same bytes each time, without a kernel tree,
+named and numbered as by git format-patch.
 """
 
 import email.header
@@ -17,7 +17,7 @@ from weave import blobs, diffstat, series, udiff
 from weave.patchfile import Patch
 from weave.udiff import FileDiff, Hunk
 
-OPTIONS = "Kconfig.patch"       # adds the options of all topics, a hunk each
+OPTIONS = "Kconfig.patch"       # adds the options of all topics, one hunk for each
 NAME_MAX = 64       # git's FORMAT_PATCH_NAME_MAX, with the suffix and a NUL
 
 
@@ -31,7 +31,7 @@ class Woven(NamedTuple):
 def woven(queue, kernel, control=False, entries=None, known=None):
     """The patches for @kernel as mails; with @control only those of the negative control.
 
-    @entries: a loaded series; @known: ids as blobs.load() has them, in place of those that are recorded.
+    @entries: a loaded series; @known: ids in the form of blobs.load(), instead of the recorded ones.
     """
     patches = [(patch, edit) for patch, edit in edits_of(queue, kernel, control, entries or series.load(queue))
                if edit or patch.path != OPTIONS]
@@ -41,17 +41,17 @@ def woven(queue, kernel, control=False, entries=None, known=None):
 
 
 def edits_of(queue, kernel, control, entries):
-    """(patch, what it does: FileDiffs by path) of each that is chosen of the series @entries."""
+    """(patch, its FileDiffs by path) for each chosen patch of the series @entries."""
     chosen = series.select(queue, entries, kernel, control)
     edits = [diffs(queue, kernel, entry.patch) for entry in chosen]
     return list(zip([entry.patch for entry in chosen], edits if control else without_strangers(queue, chosen, edits, entries)))
 
 
 def without_strangers(queue, chosen, edits, entries):
-    """The @edits of the @chosen patches without what belongs to others of the @entries, which are not woven.
+    """The @edits of the @chosen patches without the parts that belong to @entries which are not woven.
 
-    These are file patterns in MAINTAINERS of files that no patch here brings and, of a selection of topics, options in
-    OPTIONS that nothing here names.
+    These parts are file patterns in MAINTAINERS of files that no patch here adds and, for a selection of topics, options
+    in OPTIONS that nothing here uses.
     """
     here = {path for edit in edits for path, diff in edit.items() if diff.new_mode}
     absent = {path for entry in entries for path in entry.patch.new} - here
@@ -67,7 +67,7 @@ def without_strangers(queue, chosen, edits, entries):
 
 
 def options_used(path, diff):
-    """The options that what is compiled into a kernel depends on: tests in user space only ask for them."""
+    """The options that code compiled into a kernel depends on: tests in user space only request them."""
     if path.startswith("tools/") or path.endswith((".rst", ".cocci")):
         return set()
     text = "\n".join(diff.added())
@@ -81,13 +81,13 @@ def options(hunk):
 
 
 def only(diff, wanted):
-    """@diff with the hunks that are @wanted."""
+    """@diff with only the @wanted hunks."""
     hunks = [hunk for hunk in diff.hunks if wanted(hunk)]
     return udiff.move(replace(diff, hunks=hunks), [hunk.old_start for hunk in hunks])
 
 
 def insertion_without(diff, here, absent):
-    """@diff without added lines of MAINTAINERS that match files that are @absent, and none that is @here."""
+    """@diff without those added lines of MAINTAINERS that match files that are @absent and no file that is @here."""
     def stays(line):
         pattern = re.fullmatch(r"\+F:\t(\S+?)(/?)", line)
         if not pattern:
@@ -101,7 +101,7 @@ def insertion_without(diff, here, absent):
 
 
 def write(queue, kernel):
-    """Write the mails to @kernel.out, in place of those of an earlier run; returns their paths."""
+    """Write the mails to @kernel.out, replacing those of an earlier run; returns their paths."""
     patches = woven(queue, kernel)
     kernel.out.mkdir(parents=True, exist_ok=True)
     for stale in kernel.out.glob("[0-9][0-9][0-9][0-9]-*.patch"):
@@ -127,7 +127,7 @@ def mail(queue, kernel, patch, edits, number, total, lines):
     subject = f"{tag} {patch.subject}"
     if not subject.isascii():
         subject = email.header.Header(subject, "utf-8", header_name="Subject").encode()
-    head = ["From " + "0" * 40 + " Mon Sep 17 00:00:00 2001",     # the date by which file(1) knows a patch
+    head = ["From " + "0" * 40 + " Mon Sep 17 00:00:00 2001",     # the date by which file(1) recognizes a patch
             f"From: {queue.identity}",
             f"Date: {date(queue, number)}",
             f"Subject: {subject}"]
@@ -181,7 +181,7 @@ def with_edit(patch, name, path, edit, text):
 
 
 def shared_file(queue, patch, path):
-    """The text of a file that @patch carries or inserts, as the repository has it."""
+    """The text, in the repository, of a file that @patch carries or inserts."""
     file = queue.root / path
     if file.is_symlink() or not file.is_file():
         raise Failure(f"{patch.path}: its file {path} is missing; put it there or take the line out")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a user's tree is, by its marks, and what it has of its own that the queue brings, too."""
+"""Recognizes whose tree a user's tree is, and finds what it already has of the things that the queue adds."""
 
 import re
 from fnmatch import fnmatchcase
@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from base import config
 from weave import needs, patchfile
 
-# Who a tree is from: paths that upstream has not. A * is for names at that depth.
+# Whose tree it is: paths that upstream lacks. A * matches names at that depth.
 MARKS = (
     ("Android's common kernel", ("android", "build.config.gki*", "build.config.common", "include/linux/android_kabi.h",
                                  "include/linux/android_vendor.h")),
@@ -23,12 +23,12 @@ MARKS = (
     ("Amlogic's", ("drivers/amlogic", "common_drivers")),
     ("MediaTek's", ("drivers/misc/mediatek",)),
 )
-# The same by what is in a file.
+# The same by the content of a file.
 WORDS = (("Android's common kernel", "include/linux/dma-buf.h", r"ANDROID_|android_"),
          ("Android's common kernel", "include/linux/mm.h", r"trace/hooks|ANDROID_"),
          ("Rockchip's", "drivers/dma-buf/Kconfig", r"DMABUF_CACHE|DMABUF_RK|RK_"),
          ("Rockchip's", "drivers/gpu/drm/rockchip/Kconfig", r"ROCKCHIP_DRM_DIRECT_SHOW|ROCKCHIP_VCONN"))
-# What came with a later release: (release, file, what is in it). In an older tree it is a backport, for which no patch here is made.
+# What a later release added: (release, file, text in it). In an older tree that is a backport; no patch here is made for it.
 LATER = (("v5.11", "include/linux/mm.h", "vma_set_file"), ("v5.18", "include/linux/iosys-map.h", "struct iosys_map"),
          ("v5.18", "include/linux/dma-fence-unwrap.h", "dma_fence_unwrap_for_each"),
          ("v5.19", "include/linux/dma-resv.h", "enum dma_resv_usage"),
@@ -38,7 +38,7 @@ IMPORT = "DMA_BUF_IOCTL_IMPORT_SYNC_FILE"
 
 
 def describe(git, head):
-    """What the tree is, in words: its version and whose it is, with a mark that says so."""
+    """The tree in words: its version and whose it is, with the mark that shows it."""
     _, version = config.parse_release(show(git, head, "Makefile"))
     extra = re.search(r"^EXTRAVERSION[ \t]*=[ \t]*(\S+)", show(git, head, "Makefile"), re.MULTILINE)
     tops = git("ls-tree", "-z", "--name-only", "--full-tree", head).split("\0")
@@ -69,7 +69,7 @@ def show(git, head, path):
 
 
 def own(git, head, woven):
-    """{name: file} of what the patch brings and the tree has in that file already."""
+    """{name: file} of names that the patch adds and the tree already has in that file."""
     found = {}
     for path, edit in woven.edits.items():
         names = {name for _, name in needs.brought({path: edit})} if not edit.new_mode else set()
@@ -80,7 +80,7 @@ def own(git, head, woven):
 
 
 def notes(git, head, trial):
-    """What the tree has of its own, in sentences that say what to do about it; nothing if all patches apply."""
+    """What the tree already has, in sentences that say what to do about it; nothing if all patches apply."""
     failed = {**trial.strict.left, **dict.fromkeys(trial.strict.there, "")}
     mine = {woven.patch.path: own(git, head, woven) for woven in trial.patches if woven.patch.path in trial.strict.left}
     found = ioctls(git, head, trial, mine) + later(git, head)
@@ -100,7 +100,7 @@ def later(git, head):
 
 
 def ioctls(git, head, trial, mine):
-    """The sync_file ioctls of a vendor, where the queue brings upstream's."""
+    """The sync_file ioctls of a vendor, if the queue adds upstream's."""
     brings = any(IMPORT in {name for _, name in needs.brought(woven.edits)} for woven in trial.patches)
     if not brings or IMPORT not in show(git, head, UAPI):
         return []
@@ -114,7 +114,7 @@ def ioctls(git, head, trial, mine):
 
 
 def drops(text):
-    """Whether dma-buf.c imports a fence in place of those that the buffer has: it adds an exclusive one and gets no others before."""
+    """Whether the import in dma-buf.c replaces the fences of the buffer: it adds an exclusive fence without getting the others first."""
     case = re.search(rf"case {IMPORT}:\s*(?:return|\w+ =) (\w+)\(", text)
     name = case[1] if case else "dma_buf_import_sync_file"
     match = re.search(rf"^[^\n]*\b{name}\([^;{{]*\{{(.*?)^\}}", text, re.MULTILINE | re.DOTALL)
@@ -123,7 +123,7 @@ def drops(text):
 
 
 def halves(trial, failed, mine):
-    """Backports of which the tree has a patch, but not one that needs it."""
+    """Incomplete backports: the tree has a patch, but not another one that needs it."""
     have = {path for path in failed if path in trial.strict.there or mine.get(path)}
     needed, found = needs.of(trial.patches), []
     upstream = {woven.patch.path: woven.patch.upstream for woven in trial.patches}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A patch by three-way merge: with the files as they are before and after it on the kernel that it was made for."""
+"""Applies a patch by three-way merge with its files before and after it on the kernel that it was made for."""
 
 from pathlib import PurePath
 
@@ -7,7 +7,7 @@ from weave import blobs, gitdiff, tree, udiff
 
 
 class Sides:
-    """The files of the tested source before and after each of @patches, by what is in build/KERNEL/pristine."""
+    """The files of the tested source, in build/KERNEL/pristine, before and after each of @patches."""
 
     def __init__(self, queue, kernel, patches):
         self.git = tree.pristine(queue, kernel)
@@ -33,8 +33,8 @@ class Sides:
 
 
 def objects(edit, text):
-    """A Makefile's @text with the lines that @edit adds, or None. Their order is no matter: if all of them are obj-... lines, they go
-    after the line that is before them there, or before the one after them, whatever else a vendor has beside it."""
+    """A Makefile's @text with the lines that @edit adds, or None. If all of them are obj-... lines, their order does not matter:
+    they are added after the line that precedes them in @edit, or before the one that follows, whatever else is there."""
     lines = udiff.split(text)
     for hunk in edit.hunks:
         signs = "".join(line[0] for line in hunk.lines)
@@ -54,12 +54,12 @@ def objects(edit, text):
 
 
 def is_object(line):
-    """Whether it is one whole assignment of objects."""
+    """Whether @line is a complete assignment of objects."""
     return line.startswith("obj-") and not line.endswith("\\\n")
 
 
 def merge(git, index, edits, sides):
-    """Merge what a patch with these @edits does into the index, if all of its files merge; returns whether.
+    """Merge a patch with these @edits into the index, if all of its files merge; returns whether they did.
 
     @sides: {path: (text before or None, text after or None)}.
     """
@@ -68,10 +68,10 @@ def merge(git, index, edits, sides):
         before, after = sides.get(path, (None, None))
         ours = git.attempt("cat-file", "blob", f":{path}", env=index)
         if "\r" in ours[1]:
-            return False        # a mail does not carry it
+            return False        # a mail cannot carry it
         if after is None or edit.new_mode:
             if not ours[0]:
-                return False        # a new file, where there is one
+                return False        # a new file that exists already
             continue
         text = None if ours[0] else gitdiff.merge(git, before, ours[1], after)
         if text is None and not ours[0] and PurePath(path).name == "Makefile":

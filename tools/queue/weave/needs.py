@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which patches need which, for a source to which not all of them apply.
+"""Which patches need which others, for a source to which not all of them apply.
 
-A patch needs those that bring a name that its code uses: a function, macro, type, option or header file that an
-earlier patch adds; members of structs and constants of enums are not looked at. That is read off the patches, so no list is maintained. A patch that is only safe with another
-one, whose names it does not use, says so with `Needs: PATH`. What two patches share without either, lines of one
-file, git finds: the later one does not apply.
+A patch needs the patches that add a name that its code uses: a function, macro, type, option or header file that an
+earlier patch adds; members of structs and constants of enums do not count. This is computed from the patches, so there
+is no list to maintain. If a patch is only safe with another one whose names it does not use, it says so with
+`Needs: PATH`. If two patches only share lines of a file, git notices: the later one does not apply.
 """
 
 import re
@@ -21,8 +21,8 @@ WORD = re.compile(r"\w+(?:[\w-]*\.h\b)?")
 
 
 def of(patches):
-    """{path of each of @patches, as Woven: the paths of earlier ones that it needs}, directly."""
-    carried, found = {}, {}         # (file it is confined to or "", name) -> path of the patch that brings it
+    """{path of each of @patches, as Woven: the paths of earlier patches that it needs directly}."""
+    carried, found = {}, {}         # (file it is confined to or "", name) -> path of the patch that adds it
     here = {woven.patch.path for woven in patches}      # upstream may have what another kernel's queue brings
     for woven in patches:
         edits = woven.edits
@@ -34,7 +34,7 @@ def of(patches):
 
 
 def brought(edits):
-    """(file it is confined to or "", name) of what @edits add, and no line around them had before."""
+    """(file it is confined to or "", name) of the names that @edits add and that no line around them had before."""
     names, before = set(), set()
     for path, edit in edits.items():
         kind = PurePath(path)
@@ -44,7 +44,7 @@ def brought(edits):
                     before.update(WORD.findall(line))
         if edit.new_mode and kind.suffix == ".h":
             names.add(("", kind.name))
-            continue        # who uses a name of it includes it
+            continue        # a user of its names includes it
         for line in code(path, edit):
             if kind.name.startswith("Kconfig"):
                 if match := OPTION.match(line):
@@ -64,7 +64,7 @@ def used(edits):
 
 
 def code(path, edit):
-    """The added lines of @edit without comments; none where there is no code."""
+    """The added lines of @edit without comments; none if the file is no code."""
     if not path.endswith((*CODE, *BUILD)) and not PurePath(path).name.startswith("Kconfig"):
         return []
     return [COMMENT.sub("", line) for line in edit.added()]

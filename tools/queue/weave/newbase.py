@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """`make base KERNEL=7.2 FROM=7.3`: support for one more kernel, begun with the patches of a supported one.
 
-add() writes it into what lists kernels: kernels.toml, series, and the exceptions and configurations of the tests.
-merge() makes its tree: a patch that does not apply as it is inherited is merged three-way, with the file as it is
-before and after that patch on the FROM kernel. refresh() then writes the variants. What does not merge is a list.
+add() adds it to the files that list kernels: kernels.toml, series, and the exceptions and configurations of the tests.
+merge() makes its tree: a patch that does not apply as inherited is merged three-way, with the file before and after
+that patch on the FROM kernel. refresh() then writes the variants. report() lists what does not merge.
 """
 
 import json
@@ -21,9 +21,9 @@ LISTS = ("control.toml", "skips.toml")
 
 
 def add(queue, origin, kernel):
-    """Write @kernel into the files that list kernels, wherever @origin is.
+    """Add @kernel to the files that list kernels, wherever @origin is listed.
 
-    Returns (the new queue, lines of series of which a range cannot take it without kernels in between).
+    Returns (the new queue, lines of series whose range cannot include it without including kernels in between).
     """
     lines, name = parse(queue, origin), kernel.name
     section = (f'[[kernel]]\nname = "{name}"\nversion = "{kernel.version}"\npackage = "{kernel.package}"\n'
@@ -50,7 +50,7 @@ def add(queue, origin, kernel):
 
 
 def with_name(text, origin, name, order):
-    """The line of a list of kernels with @name in it, if it has @origin."""
+    """The line that lists kernels, with @name added if it lists @origin."""
     names = re.findall(r'"([^"]+)"', text)
     if origin in names:
         names = sorted({*names, name}, key=order.index)
@@ -58,7 +58,7 @@ def with_name(text, origin, name, order):
 
 
 def parse(queue, origin):
-    """{number of a line of series: (the word that says for which kernels, these kernels' names)} of patches for @origin."""
+    """{number of a line of series: (its word for the kernels, the names of these)} of patches for @origin."""
     found = {}
     for number, line in enumerate(queue.series.read_text(encoding="utf-8").splitlines()):
         words = line.partition("#")[0].split()
@@ -70,7 +70,7 @@ def parse(queue, origin):
 
 
 def write_series(queue, lines, name):
-    """Have each of @lines, see parse(), name the new kernel as well; returns the lines that cannot."""
+    """Add the new kernel to each of @lines, see parse(); returns the lines that cannot include it."""
     left = []
     text = queue.series.read_text(encoding="utf-8").splitlines()
     known = [kernel.name for kernel in queue.kernels]
@@ -90,7 +90,7 @@ def write_series(queue, lines, name):
 
 @dataclass
 class Before:
-    """What the supported kernels had before there is one more."""
+    """What the supported kernels have before the new one is added."""
 
     git: gitcmd.Git         # of the FROM kernel's source
     commits: dict           # path of each of its patches -> commit in that repository
@@ -99,9 +99,9 @@ class Before:
 
 
 def look(queue, name, origin):
-    """Before @name is added: what merge() takes from @origin, whose unpatched tree has to be there, and from the others.
+    """Collect, before @name is added, what merge() takes from @origin, whose unpatched tree has to exist, and from the others.
 
-    Makes the tree of the next older kernel, which is to keep what it has.
+    Makes the tree of the next older kernel, whose patches must not change.
     """
     older = next_older(queue, name)
     if older:
@@ -146,13 +146,13 @@ def merge(queue, kernel, before):
     if done.whole:
         tree.pin(queue, kernel)
     if before.older:
-        # It inherits from the new kernel now.
+        # From now on it inherits from the new kernel.
         refresh.refresh(queue, queue.kernel(before.older.name), first=True)
     return done
 
 
 def sides(source, commit, woven):
-    """{path: its text before and after @commit of the repository @source, or None where there is none}."""
+    """{path: its text before and after @commit in the repository @source, or None if it does not exist}."""
     found = {}
     for path in woven.edits:
         texts = [source.attempt("cat-file", "blob", f"{revision}:{path}") for revision in (f"{commit}^", commit)]
@@ -162,7 +162,7 @@ def sides(source, commit, woven):
 
 @contextmanager
 def saved(queue):
-    """with-block: an error in it puts back what add() and merge() write."""
+    """with-block: an error in it restores what add() and merge() have written."""
     before = contents(queue)
     try:
         yield
@@ -176,14 +176,14 @@ def saved(queue):
 
 
 def contents(queue):
-    """{path: bytes} of series, the patches, and all that is beside kernels.toml."""
+    """{path: bytes} of series, the patches, and all files beside kernels.toml."""
     places = [queue.table.parent, *(queue.root / place for place in config.SHIPPED)]
     files = [queue.series, *places, *queue.root.glob("*.patch"), *(file for place in places for file in place.rglob("*"))]
     return {file: file.read_bytes() for file in files if file.is_file()}
 
 
 def report(kernel, done, ranges):
-    """Say what is left to do by hand; @ranges: patches whose line in series cannot name the kernel."""
+    """Say what remains to be done by hand; @ranges: patches whose line in series cannot include the kernel."""
     say(f"\n{kernel.name}: {len(done.applied)} of {len(done.applied) + len(done.left) + len(done.there)} patches are in "
         f"{kernel.tree}, and written here.")
     for path in done.there:

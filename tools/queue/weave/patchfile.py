@@ -14,11 +14,11 @@
 
 `New:`, `Inserts:` and `Needs:` are for the queue and do not reach the commit's message.
 
-NAME.patch is for the newest of its kernels. Each older one inherits from the next newer what its variant does not
-say otherwise. A variant holds only diffs, of a file that the kernel has in place of the inherited one, of a new file
-on top of the inherited text. Lines above them say more:
+NAME.patch is for the newest of its kernels. Each older kernel inherits from the next newer one, except for what its
+variant says. A variant contains only diffs. The diff of a file that the kernel has replaces the inherited one; the diff
+of a new file is applied to the inherited text. Lines above the diffs say more:
 
-    Hunks: PATH 1-3 + 5                 of the inherited diff of PATH the hunks with these numbers hold; a + is a
+    Hunks: PATH 1-3 + 5                 the hunks with these numbers of the inherited diff of PATH apply; a + is a
                                         hunk of this variant's diff
     Without: PATH                       the patch leaves PATH alone on that kernel
 """
@@ -34,7 +34,7 @@ WITHOUT = re.compile(rf"Without: ({udiff.PATH})")
 VARIANT = re.compile(r"(.+)\.(\d+\.\d+)\.patch")
 UPSTREAM = re.compile(r"Upstream: (?:(no), \S.*|(v\d+\.\d+\S*) [0-9a-f]{12,40}\b.*)")
 TRAILER = re.compile(r"[A-Z][A-Za-z-]*: \S.*|\s+\S.*")
-# What git am would take for the start of the diff, or for a header.
+# Lines that git am would mistake for the start of the diff, or for a header.
 BREAKS = re.compile(r"diff -|Index: |---(\s*$| \S)")
 HEADERS = re.compile(r">?From |(From|Date|Subject):", re.IGNORECASE)
 
@@ -43,17 +43,17 @@ HEADERS = re.compile(r">?From |(From|Date|Subject):", re.IGNORECASE)
 class Variant:
     diffs: dict = field(default_factory=dict)
     without: list = field(default_factory=list)
-    recipes: dict = field(default_factory=dict)     # path: which inherited hunks hold, see inherit.py
+    recipes: dict = field(default_factory=dict)     # path: which inherited hunks apply, see inherit.py
 
     def __bool__(self):
         return bool(self.diffs or self.without or self.recipes)
 
     def of(self, path):
-        """What it says of @path: (recipe or None, diff or None)."""
+        """What the variant says of @path: (recipe or None, diff or None)."""
         return self.recipes.get(path), self.diffs.get(path)
 
     def put(self, path, said):
-        """Say that of @path, as of() gives it."""
+        """Set what the variant says of @path, in the form of of()."""
         for place, what in zip((self.recipes, self.diffs), said):
             place.pop(path, None)
             if what:
@@ -91,7 +91,7 @@ class Patch:
         return f"{self.path.removesuffix('.patch')}.{name}.patch"
 
     def chain(self, name):
-        """The kernels whose variants hold for the one called @name, the newest first."""
+        """The kernels whose variants apply to the one called @name, newest first."""
         return sorted((other for other in self.variants if version(other) >= version(name)), key=version, reverse=True)
 
     def edits(self, name):
@@ -102,7 +102,7 @@ class Patch:
         return found
 
     def without(self, name):
-        """The paths that the patch leaves alone on that kernel, of those that newer ones have."""
+        """The paths that the patch changes on newer kernels, but not on that one."""
         return {path for other in self.chain(name) for path in self.variants[other].without}
 
     def where(self, name, path):
@@ -120,13 +120,13 @@ def version(name):
 
 
 def above(name):
-    """A version to which the variant for the kernel called @name does not apply, but all of newer kernels do."""
+    """A version to which the variants of all newer kernels apply, but not that of the kernel called @name."""
     major, minor = version(name)
     return f"{major}.{minor + 1}"
 
 
 def inherited(newer, variant, new):
-    """The diffs of an older kernel: those of the next @newer one, but for what its @variant says; @new files aside."""
+    """The diffs of an older kernel: those of the next @newer one, changed as its @variant says, without @new files."""
     found = {path: diff for path, diff in newer.items() if path not in variant.without}
     for path in {**variant.diffs, **variant.recipes}:
         recipe, diff = variant.of(path)
@@ -152,7 +152,7 @@ def read(root, path):
 
 
 def check_variants(patch):
-    """Refuse what a variant says of hunks that it does not inherit."""
+    """Refuse a variant that refers to hunks that it does not inherit."""
     newer, gone = patch.diffs, set()
     for name in sorted(patch.variants, key=version, reverse=True):
         variant, where = patch.variants[name], patch.variant_path(name)

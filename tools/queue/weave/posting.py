@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """A topic as a posting to the kernel's lists: a cover letter and numbered mails for git send-email or b4.
 
-It is for the newest kernel: the topic's patches, those of the topics it needs, and of the first topic, which every
-selection has, only what these use. What is for this queue stays here (`Upstream:` and its like, paragraphs about older
-kernels), and so do backports, which the letter names. Names and lists come from the kernel's own get_maintainer.pl.
+It is for the newest kernel. It has the topic's patches, those of the topics it needs, and those patches of the first
+topic, which is part of every selection, that these use. Text that is only for the queue is left out (`Upstream:` and the
+like, paragraphs about older kernels). So are backports, which the letter lists. The kernel's own get_maintainer.pl gives
+the recipients.
 
-The letters are in LETTERS, a section a topic. A `### v2` in one says what has changed since v1, and makes it that version.
+The letters are in LETTERS, one section for each topic. A `### v2` in a section says what has changed since v1, and makes
+the posting that version.
 """
 
 import email.utils
@@ -18,7 +20,7 @@ from weave import mails, needs, series, tree
 
 LETTERS = "Documentation/queue/postings.md"
 OURS = re.compile(r"Upstream(?:-\w+)?: ")       # trailers of the queue
-OLDER = "Older kernels: "                       # begins a paragraph of the queue
+OLDER = "Older kernels: "                       # begins a paragraph that is only for the queue
 SINCE = re.compile(r"\b[Ss]ince\s+([0-9a-f]{12,40})\s+(\(\"[^\"]+\"\))")
 URL = re.compile(r"\bhttps?://[^\s<>()]+[^\s<>().,;:]")
 PERSON = re.compile(r"(.+?) \(([^()]*)\)")      # NAME <ADDRESS> (ROLE:SUBSYSTEM), as get_maintainer.pl prints it
@@ -121,19 +123,19 @@ def chosen(queue, kernel, topic):
 
 
 def upstream(patch):
-    """What its trailer says of upstream."""
+    """What the patch's trailer says of upstream."""
     return re.search(r"^Upstream: (.*)$", patch.body, re.MULTILINE)[1]
 
 
 def body(patch, edits, sign):
-    """The message without what is for the queue, and with trailers for the commits and reports that it names."""
+    """The message without what is only for the queue, and with trailers for the commits and reports that it names."""
     text, _, last = patch.body.rpartition("\n\n")
-    if patch.path == mails.OPTIONS:     # it speaks of all topics
+    if patch.path == mails.OPTIONS:     # its message is about all topics
         text = OPTIONS.format("\n".join(f"  CONFIG_{name}" for edit in edits.values() for hunk in edit.hunks
                                         for name in sorted(mails.options(hunk))))
     text = "\n\n".join(paragraph for paragraph in text.split("\n\n") if not paragraph.startswith(OLDER))
     lines = [line for line in last.split("\n") if not OURS.match(line)]
-    # A trailer is a line of the last paragraph; one whose last paragraph is prose has none.
+    # A trailer is a line of the last paragraph; if that is prose, there are no trailers.
     trailers = lines if all(re.match(r"[A-Z][A-Za-z-]*: ", line) for line in lines) else []
     text = text if trailers or not lines else "\n\n".join(filter(None, [text, "\n".join(lines)]))
     named = [f"Fixes: {commit[:12]} {' '.join(subject.split())}" for commit, subject in SINCE.findall(text)]
@@ -157,7 +159,7 @@ def format_patches(queue, kernel, letter, patches, place):
     version = ["-v", str(letter.version)] if letter.version > 1 else []
     git("format-patch", "--quiet", "--numbered", "--zero-commit", "--no-renames", "--cover-letter", "--signature", kernel.name,
         *version, "--output-directory", place, f"{base}..{done.tip}")
-    # git calls those of a second version v2-0001-...
+    # git names the files of a second version v2-0001-...
     return sorted(path.rename(place / re.sub(r"^v\d+-", "", path.name)) for path in place.glob("*.patch"))
 
 

@@ -2,9 +2,9 @@
 """From the git tree back to the queue: what was edited and rebased in build/KERNEL/tree is written
 to the patches and new files here, so that weaving gives that tree again.
 
-A diff that still turns the file before the commit into the file after it is left as it is written;
-so a refresh without an edit changes no byte. The tree and the repository are changed completely or,
-on any error, not at all.
+A diff that still turns the file before the commit into the file after it stays as it is written, so
+a refresh without an edit changes no byte. The tree and the repository are changed completely or, on
+any error, not at all.
 """
 
 import re
@@ -32,7 +32,7 @@ class Change:
 def refresh(queue, kernel, first=False):
     """Write build/KERNEL/tree back; returns the paths, in the repository, that changed.
 
-    With @first what the tree says holds, even where the repository was edited since it was made.
+    With @first the tree takes precedence, even if the repository was edited since the tree was made.
     """
     git = gitcmd.own(kernel.tree, queue)
     base = check_tree(git, kernel)
@@ -41,10 +41,10 @@ def refresh(queue, kernel, first=False):
     queue = replace(queue, features=made.features)      # of which topics the tree was made
     loaded = series.load(queue)
     entries = series.select(queue, loaded, kernel)
-    # One that was left out is in the tree if the user has added it by hand.
+    # A patch that was left out is in the tree if the user has added it by hand.
     left = {path: why for path, why in made.left.items()
             if not any(entry.patch.path == path and entry.patch.subject in subjects for entry in entries)}
-    # Of a selection without options none are woven.
+    # If a selection uses no options, none are woven.
     edits = {patch.path: edits for patch, edits in mails.edits_of(queue, kernel, False, loaded)}
     entries = [entry for entry in entries if entry.patch.path not in left and (edits[entry.patch.path] or entry.patch.path != mails.OPTIONS)]
     if not first:
@@ -64,7 +64,7 @@ def refresh(queue, kernel, first=False):
             raise
         tree.record(git, queue, replace(done, tip=git.commit("HEAD"), left=left))
     tested = origin.recorded(queue, kernel, kernel.tree) == (kernel.package, kernel.version)
-    # Without an edit another id is for the maintainer to look at, see tree.unlike_pin().
+    # If the id differs without an edit, the maintainer has to look, see tree.unlike_pin().
     if tested and plan.changed and not queue.features and not left \
             and tree.record_ids(queue, kernel, git, done):
         say(f"    {queue.table.name}: the id of the woven tree")
@@ -138,7 +138,7 @@ def match(kernel, entries, found, commits=()):
 
 
 class Plan:
-    """What to write to the repository, kept in memory until all of it is known."""
+    """What to write to the repository, kept in memory until it is complete."""
 
     def __init__(self, queue, kernel, edits):
         self.queue = queue
@@ -156,7 +156,7 @@ class Plan:
         self.files[path] = (encode(data), executable)
 
     def remove(self, path):
-        # A file that another patch carries now is not to go.
+        # Do not remove a file that another patch now carries.
         self.files.setdefault(path, None)
 
     def written(self):
@@ -164,7 +164,7 @@ class Plan:
 
 
 class Written:
-    """with-block in which the plan is on the disk; an error in it takes everything back."""
+    """with-block in which the plan is on the disk; an error in it undoes everything."""
 
     def __init__(self, plan):
         self.plan = plan
@@ -246,7 +246,7 @@ def take(plan, git, entry, commit):
 
 
 def vary(plan, entry, new, changes, edits, blocks):
-    """The variant of the plan's kernel: what the next newer kernel has otherwise of the commit's @changes, which are these @edits.
+    """The variant of the plan's kernel: how the commit's @changes, which are these @edits, differ from the next newer kernel's.
 
     @blocks: the texts that are inserted, by path.
     """
@@ -254,7 +254,7 @@ def vary(plan, entry, new, changes, edits, blocks):
     next_newer = entry.kernels[entry.kernels.index(name) + 1]
     newer, before, variant = new.edits(next_newer), old.variant(name), Variant()
     there = {*newer, *(path for path in [*old.new, *old.inserts] if path not in new.without(next_newer))}
-    # Without says that of one that would be there; for older kernels, too.
+    # `Without:` is for a path that would be inherited; it holds for older kernels, too.
     variant.without = sorted(path for path in there if path not in changes)
     back = [path for path in new.new if path in changes and path in new.without(next_newer)]
     if back:
@@ -278,13 +278,13 @@ def vary(plan, entry, new, changes, edits, blocks):
 
 
 def known(newer, said):
-    """Whether a variant that @said this, see Variant.of(), repeats a hunk of the @newer kernel's diff."""
+    """Whether a variant with the content @said, see Variant.of(), repeats a hunk of the @newer kernel's diff."""
     lines = [hunk.lines for hunk in newer.hunks]
     return any(hunk.lines in lines for hunk in (said[1].hunks if said[1] else []))
 
 
 def express(newer, edit, change, fitting):
-    """The @edit by what differs from the @newer kernel's diff: (recipe or None, diff or None)."""
+    """The @edit as its differences from the @newer kernel's diff: (recipe or None, diff or None)."""
     if newer is None:
         return None, edit
     for wider in range(0, 20, 2):
@@ -294,7 +294,7 @@ def express(newer, edit, change, fitting):
         if fitting(inherit.compose(newer, recipe, own)):
             diff = FileDiff(edit.path, own)
             return recipe, udiff.move(diff, [hunk.old_start for hunk in own]) if own else None
-        # A hunk that is the same lands elsewhere: more context tells the two places apart.
+        # An identical hunk applies elsewhere: more context distinguishes the two places.
         landed = udiff.land(inherit.compose(newer, recipe, own), change.before)
         starts = landed[1] if landed else [0] * len(edit.hunks)
         hunks = [udiff.widen(hunk, change.before, wider + 2) if recipe[n] and starts[n] != hunk.old_start else hunk
@@ -306,12 +306,12 @@ def express(newer, edit, change, fitting):
 
 
 def follow_up(old, new, name):
-    """Have the variants of kernels older than the one called @name say of their own hunks what they said."""
+    """Adapt the variants of kernels older than the one called @name, so that their own hunks mean the same as before."""
     for other in new.chain("0.0"):
         if patchfile.version(other) >= patchfile.version(name):
             continue
         variant = new.variants[other]
-        # What the next newer kernel has: the variants before this one are done.
+        # What the next newer kernel has: the variants before this one are done already.
         was, now = (patch.edits(patchfile.above(other)) for patch in (old, new))
         for path, recipe in list(variant.recipes.items()):
             if path not in now:
@@ -326,7 +326,7 @@ def follow_up(old, new, name):
 
 
 def read_changes(git, commit, patch):
-    """What @commit changes, by path; refuses what a patch here cannot hold."""
+    """What @commit changes, by path; refuses changes that a patch here cannot express."""
     raw = git("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-commit-id", f"{commit}^", commit)
     changes = {}
     fields = raw.split("\0")
@@ -346,7 +346,7 @@ def read_changes(git, commit, patch):
 
 
 def fits(edit, change):
-    """Whether @edit, as it is written, still makes this change, wherever git finds the place of its hunks."""
+    """Whether @edit, as it is written, still makes this change, wherever git applies its hunks."""
     if not edit:
         return False
     landed = udiff.land(edit, change.before)
@@ -354,7 +354,7 @@ def fits(edit, change):
 
 
 def exact(edit, before, after):
-    """Whether @edit makes @after of @before, each hunk at its line."""
+    """Whether @edit turns @before into @after, each hunk at its line."""
     try:
         return udiff.apply(edit, before) == after
     except udiff.Mismatch:
@@ -362,7 +362,7 @@ def exact(edit, before, after):
 
 
 def take_edit(git, commit, old, change):
-    """The diff of a file that the kernel has; with as little context as the @old one."""
+    """The diff of a file that the kernel has, with as little context as the @old one."""
     if fits(old, change):
         return old
     context = max((len(list(takewhile(lambda line: line[0] == " ", side))) for hunk in old.hunks
@@ -371,7 +371,7 @@ def take_edit(git, commit, old, change):
 
 
 def take_new_file(plan, git, old, new, change):
-    """A file that the patch carries: edits go to the file itself, for all kernels, if they can."""
+    """Take a file that the patch carries: edits are made in the file itself, for all kernels, if possible."""
     queue, path, name = plan.queue, change.path, plan.kernel.name
     executable = change.mode == "100755"
     file = queue.root / path
@@ -381,7 +381,7 @@ def take_new_file(plan, git, old, new, change):
         plan.put(path, change.after, executable)
         return
     shared = decode(file.read_bytes())
-    # The text on each kernel that has one of its own, the newest first, and on this one.
+    # The text on each kernel that has its own, newest first, and on this one.
     kernels = [other for other in old.chain("0.0") if path in old.variants[other].diffs]
     texts, text = {}, shared
     for other in kernels:
@@ -429,7 +429,7 @@ def take_insertion(plan, git, old, change):
     text = "".join(after[at:at + added]).strip("\n") + "\n"
     if not fits(mails.insert(place, text, old.path), change):
         raise Failure(f"{old.path}: what is inserted into {path} is to be separated by exactly one empty line")
-    # Lines of files that this tree does not have are not in it.
+    # The text here lacks the lines of files that this tree does not have.
     whole = mails.shared_file(queue, old, path)[0] if now else here
     merged = gitdiff.merge(git, here, whole, text) if here != whole else text
     if merged is None:
@@ -438,7 +438,7 @@ def take_insertion(plan, git, old, change):
 
 
 def plan_patch(plan, old, new):
-    """Plan the mail and its variants; a file whose content is the same keeps its bytes."""
+    """Plan the mail and its variants; a file with the same content keeps its bytes."""
     if replace(old, variants={}) != replace(new, variants={}):
         data = patchfile.unparse(new)
         patchfile.parse(decode(data), new.path)     # the tree's message may break a rule: say so now
@@ -453,7 +453,7 @@ def plan_patch(plan, old, new):
 
 
 def verify(queue, kernel, git, base, left):
-    """Weave what is written, without what was @left out, and compare with the tree, commit by commit; returns the Stack."""
+    """Weave what was written, without the patches @left out, and compare it with the tree, commit by commit; returns the Stack."""
     done = tree.stack(git, base, kernel, [woven for woven in mails.woven(queue, kernel) if woven.patch.path not in left], queue)
     form = "%H%x01%T%n%B"
     made, commits = fold.log(git, base, done.tip, form), fold.log(git, base, "HEAD", form)
@@ -468,7 +468,7 @@ def verify(queue, kernel, git, base, left):
 
 
 def check_others(queue, kernel):
-    """Say which other kernels cannot be woven any more, or do not take the patches, as far as their sources are there."""
+    """Say which other kernels can no longer be woven, or whose source, if it is in build/, no longer takes the patches."""
     for other in queue.kernels:
         if other == kernel:
             continue

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What `make am` says of a Trial: each patch that does not go in and why, what the tree is and has, and the command to go on with."""
+"""What `make am` says of a Trial: each patch that does not apply and why, what the tree is and has, and which command to use next."""
 
 import re
 
@@ -18,7 +18,7 @@ def refusal(git, head, kdir, trial):
 
 
 def conflicts(git, head, kdir, trial):
-    """What git am -3 will stop at, before it begins."""
+    """Where git am -3 will stop; said before it begins."""
     bad = trial.bad(merging=True, lenient=True)
     some = commands(git, head, kdir, trial, False)
     return "\n".join([f"{kdir} is {marks.describe(git, head)}; the queue was made for {trial.kernel.version}.",
@@ -28,7 +28,7 @@ def conflicts(git, head, kdir, trial):
 
 
 def nearest(git, head, name, kernels, counts, at, done, first, merging):
-    """Whose patches a tree between two kernels takes, and which topics do not go in."""
+    """Which kernel's patches a tree between two kernels takes, and which topics do not apply."""
     bad = first.bad(merging, lenient=True)
     chosen = series.chosen(first.queue, first.entries)
     inside = series.chosen(done.queue, done.entries) if done else []
@@ -50,7 +50,7 @@ def nearest(git, head, name, kernels, counts, at, done, first, merging):
 
 
 def by_topic(git, head, trial, bad):
-    """A line a patch, below its topic."""
+    """A line for each patch, below its topic."""
     lines = []
     for topic in series.topics(trial.entries):
         own = [path for path in trial.topics if path in bad and trial.topics[path] == topic]
@@ -59,7 +59,7 @@ def by_topic(git, head, trial, bad):
 
 
 def reason(git, head, trial, path):
-    """Why the patch called @path does not go in."""
+    """Why the patch called @path does not apply."""
     for known in (trial.missing, trial.dropped):
         if path in known:
             return known[path]
@@ -85,7 +85,7 @@ def reason(git, head, trial, path):
 
 
 def merged(trial, merging, word="merged"):
-    """What was done, or by another @word will be, to patches that did not apply as they are."""
+    """What was done to patches that did not apply as they are; with another @word, what will be done."""
     done = trial.stack(merging)
     lines = [f"{word}: {woven.patch.path}" for woven in done.applied if woven.patch.path in trial.three_way]
     lines += [f"left out, the tree has it already: {path}" for path in done.there]
@@ -98,7 +98,7 @@ def of_its_own(git, head, trial):
 
 
 def commands(git, head, kdir, trial, merges):
-    """What to call next."""
+    """Which command to use next."""
     lines, before = ["Next, one of:"], None
     if merges:
         lines.append(f"    make am KDIR={kdir} MERGE=1{chosen(trial)}    # all of it, "

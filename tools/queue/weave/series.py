@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The file `series`: the topics, and the one order of their patches.
+"""The file `series`: the topics, and the order of their patches.
 
     topic NAME [needs NAME...]: what it is
     path-of-the-patch   kernels   upstream   [control]
 
-A topic's patches are the lines below it. kernels is one (5.10), a range (5.10..6.12) or `all`; upstream agrees with
-the patch's trailer; `control` marks a test-only patch, which the negative-control kernel gets too. The first topic is
+A topic's patches are the lines below it. kernels is one (5.10), a range (5.10..6.12) or `all`; upstream is the same as
+in the patch's trailer; `control` marks a test-only patch, which the negative-control kernel also gets. The first topic is
 part of every selection.
 """
 
@@ -42,7 +42,7 @@ class Entry:
 
 
 def load(queue):
-    """The series as Entries, every patch read and the rules that weaving relies on checked."""
+    """The series as Entries. Reads every patch and checks the rules that weaving relies on."""
     entries, topics = [], {}
     try:
         text = queue.series.read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def topics(entries):
 
 
 def with_needs(entries, names):
-    """The names of topics, in their order, that those called @names are and need; the first always is."""
+    """The names of the topics @names, of those that they need, and of the first topic, in their order."""
     known = topics(entries)
     wanted, rest = set(list(known)[:1]), list(names)
     while rest:
@@ -132,7 +132,7 @@ def parse_kernels(queue, word, where):
 
 
 def check(entries):
-    """Each patch once, each subject once, each new file in one patch and touched by no other."""
+    """Check that each patch and each subject is there once, and that each new file belongs to one patch and no other touches it."""
     paths, subjects, carriers = {}, {}, {}
     for entry in entries:
         patch = entry.patch
@@ -158,7 +158,7 @@ def check(entries):
         files.update((patch.variant_path(name), variant.diffs) for name, variant in patch.variants.items())
         for where, diffs in files.items():
             for path in diffs:
-                # A variant may edit the new file of its own patch; an insertion has its place as a diff.
+                # A variant may edit the new file of its own patch; the place of an insertion is a diff.
                 own = carriers.get(path) == patch.path and (where != patch.path or path in patch.inserts)
                 if path in carriers and not own:
                     raise Failure(f"{where}: a diff of {path}, which {carriers[path]} carries whole; edit "
@@ -166,19 +166,19 @@ def check(entries):
 
 
 def check_topic(entries, name, other, what):
-    """Refuse @what a patch of the topic called @name uses of the topic @other, unless that is one that it needs."""
+    """Refuse @what a patch of the topic called @name uses of the topic @other, unless @name needs @other."""
     if other not in with_needs(entries, [name]):
         raise Failure(f"{what}, of the topic {other}: say in series that {name} needs it, or move the patch")
 
 
 def chosen(queue, entries=None):
-    """The names of the topics that @queue is to use, in their order. @entries: a loaded series."""
+    """The names of the topics that @queue uses, in their order. @entries: a loaded series."""
     entries = entries or load(queue)
     return with_needs(entries, queue.features or topics(entries))
 
 
 def select(queue, entries, kernel, control=False):
-    """The patches for @kernel of the topics that @queue is to use, in order; with @control only the test-only ones."""
+    """The patches for @kernel of the topics that @queue uses, in order; with @control only the test-only ones."""
     wanted = chosen(queue, entries)
     return [entry for entry in entries if kernel.name in entry.kernels and entry.topic.name in wanted
             and (entry.control or not control)]

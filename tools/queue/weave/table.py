@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The topics, as `make topics` and, in the README, `make table` show them; of TESTED.md see suites/tested.py.
+"""The topics, as `make topics` and, in the README, `make table` show them; for TESTED.md see suites/tested.py.
 
-A row of the README's table is a topic, linked to its page. A cell says where it comes from on that kernel: how many patches of the queue
-are for it, and the upstream releases, up to the kernel's own, that have what the other patches have.
+A row of the README's table is a topic, linked to its page. A cell says what provides the topic on that kernel: the number
+of the queue's patches, and the upstream releases, up to the kernel's own, that have what the other patches do.
 """
 
 import re
@@ -13,7 +13,7 @@ from weave import mails, series
 README = "README.md"
 BEGIN = "<!-- made by `make table` from series and kernels.toml: edit those -->"
 END = "<!-- end of what `make table` made -->"
-PAGES = "Documentation/queue"       # a page a topic, but for those that another topic's page describes:
+PAGES = "Documentation/queue"       # one page for each topic, except for those that another topic's page describes:
 SHARED = {"base": "changing", "lifetimes": "names", "exporters": "gntdev", "exchange": "gntdev"}
 
 
@@ -29,7 +29,7 @@ def main(queue):
 
 
 def stale(queue):
-    """What is wrong with the README's table, or ""."""
+    """A message if the README's table is out of date, or ""."""
     path = queue.root / README
     if not path.exists():
         return ""
@@ -90,7 +90,7 @@ def show(queue):
 
 
 def count(patches, sign):
-    """How many lines they add or remove."""
+    """How many lines @patches add or remove."""
     return sum(line[0] == sign for one in patches for diff in one.edits.values() for hunk in diff.hunks for line in hunk.lines)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The patched kernel as a git tree: build/KERNEL/tree, a branch `queue` of one commit a patch.
+"""The patched kernel as a git tree: build/KERNEL/tree, whose branch `queue` has one commit for each patch.
 
-Commits are stacked in an index of their own and the work tree is moved to the result at the end.
-So a patch that fails leaves the tree as it was, and only files that really differ are written:
-what was built from the others stays built. The commits are the ones `git am` makes, to the id.
+The commits are made in a temporary index, and the work tree is moved to the result at the end. So a
+patch that fails leaves the tree as it was, and only files that really differ are written: objects
+built from the others stay valid. The commits are those that `git am` makes, with the same ids.
 """
 
 import email.utils
@@ -18,7 +18,7 @@ from base import config, gitcmd, origin
 from base.steps import Failure, encode, note, say, step
 from weave import blobs, mails, needs
 
-MADE = "refs/queue/made"        # the commit that the repository is known to reproduce
+MADE = "refs/queue/made"        # the commit that the repository reproduces
 
 
 class Conflict(Failure):
@@ -27,7 +27,7 @@ class Conflict(Failure):
 
 @dataclass
 class Stack:
-    """Patches that were committed one on the other: the last commit, the patches that were left out, and offsets."""
+    """Patches committed on top of each other: the last commit, the patches that were left out, and offsets."""
 
     tip: str
     applied: list = field(default_factory=list)     # Woven
@@ -35,7 +35,7 @@ class Stack:
     left: dict = field(default_factory=dict)        # path of a patch that was left out -> why
     there: list = field(default_factory=list)       # paths of those that the source has already
     base: dict = field(default_factory=dict)        # {path: (mode, id)} of the touched files before
-    files: list = field(default_factory=list)       # the same of each applied patch's files after it
+    files: list = field(default_factory=list)       # the same for the files of each applied patch after it
 
     @property
     def whole(self):
@@ -58,8 +58,8 @@ def make(queue, kernel, force=False):
     """Make or update build/KERNEL/tree from build/KERNEL/pristine.
 
     Refuses to touch a tree with edits that were not refreshed, unless @force. On the tested source a patch that
-    does not apply is an error. On another one such a patch is left out, and what needs it, but not what needs a
-    patch that the source has already. Returns the Stack.
+    does not apply is an error. On another source it is left out together with the patches that need it. Patches
+    that need one which the source already has are not left out. Returns the Stack.
     """
     done = update(queue, kernel, kernel.tree, "queue", mails.woven(queue, kernel), force=force,
                   partly=not origin.is_tested(queue, kernel))
@@ -69,7 +69,7 @@ def make(queue, kernel, force=False):
 
 
 def unlike_pin(queue, kernel):
-    """How build/KERNEL/tree differs from the woven tree that kernels.toml names, or ""; nothing to say of another source."""
+    """How build/KERNEL/tree differs from the woven tree that kernels.toml names, or ""; always "" for an untested source."""
     if queue.features or not origin.is_tested(queue, kernel):
         return ""
     found = gitcmd.own(kernel.tree, queue).line("rev-parse", f"{MADE}^{{tree}}")
@@ -121,7 +121,7 @@ def pristine(queue, kernel):
 
 
 def update(queue, kernel, path, branch, patches, *, force, partly, fallback=None):
-    """Make @path what @patches give; with @partly some may be left out. @fallback: see stack(). Returns the Stack."""
+    """Make the tree at @path of @patches; with @partly some may be left out. @fallback: see stack(). Returns the Stack."""
     unpatched = pristine(queue, kernel)
     with step(f"{path}: {kernel.package} and {len(patches)} patches"):
         git = gitcmd.own(path, queue)
@@ -146,7 +146,7 @@ def update(queue, kernel, path, branch, patches, *, force, partly, fallback=None
 
 @dataclass
 class Made:
-    """What a tree was made of: fingerprints by the patch's path, what was left out and why, and the topics, if not all."""
+    """What a tree was made of: fingerprints by path of the patch, what was left out and why, and the topics, if not all."""
 
     applied: dict = field(default_factory=dict)
     left: dict = field(default_factory=dict)
@@ -158,7 +158,7 @@ class Made:
 
 
 def record(git, queue, done):
-    """Remember that @done, a Stack, is what the queue gives, and from which state of each patch."""
+    """Record that @done, a Stack, is the result of weaving the queue, and the state of each patch."""
     state = {"applied": {woven.patch.path: fingerprint(woven.patch, woven.edits) for woven in done.applied},
              "left": {**done.left, **dict.fromkeys(done.there, "the source has this already")}, "features": queue.features}
     Path(git.git_path("queue.json")).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
@@ -166,14 +166,14 @@ def record(git, queue, done):
 
 
 def recorded(git):
-    """What record() remembered, as Made."""
+    """What record() has recorded, as Made."""
     file = Path(git.git_path("queue.json"))
     state = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return Made(state.get("applied", {}), state.get("left", {}), tuple(state.get("features", ())))
 
 
 def fingerprint(patch, edits):
-    """A hash of all that @patch says for a kernel, where it makes these @edits, whatever the lines of the hunks."""
+    """A hash of @patch as it is for a kernel where it makes these @edits; the line numbers of hunks do not matter."""
     text = "\n".join([patch.message, *(line for path, edit in edits.items()
                                       for line in [path, *(line for hunk in edit.hunks for line in hunk.lines)])])
     return hashlib.sha256(encode(text)).hexdigest()
@@ -183,10 +183,10 @@ def clone(queue, source, path):
     """A clone of the pristine tree, whose objects are hard links: it outlives the pristine tree."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
-        # Moved into place when complete, so that an interrupted clone is no tree.
+        # Moved into place when complete, so that an interrupted clone is not mistaken for a tree.
         new = Path(scratch) / "clone"
         git = gitcmd.own(scratch, queue)
-        # The user's git would pack the tens of thousands of objects of a kernel at the first commit.
+        # A user's git would pack the tens of thousands of objects of a kernel at the first commit.
         git("clone", "--quiet", "--no-checkout", "--config", "gc.auto=0", source.directory, new)
         new.rename(path)
 
@@ -200,7 +200,7 @@ def refuse_to_lose_work(git, kernel, path, branch):
         raise Failure(f"{path}: in the middle of a {busy}; finish or abort it, then {advice}")
     head, made = git.commit("HEAD"), git.commit(MADE)
     if not made:
-        return          # cloned, and nothing checked out yet
+        return          # cloned, but nothing is checked out yet
     if dirty(git):
         raise Failure(f"{path} has uncommitted changes:\n{dirty(git)}\n{advice}")
     if head != made:
@@ -231,14 +231,14 @@ def move(git, branch, tip, force):
 def stack(git, base, kernel, patches, queue, rehearsal=False, fallback=None):
     """Commit @patches on top of @base, without touching the work tree or index; returns a Stack.
 
-    What does not apply is left out, with what needs it, and the reason says which file and hunk, and what to do.
-    A @rehearsal makes no commits. @fallback(git, index, woven) may put into the index what does not apply, and says whether; if
-    that changes no file, the source has it already.
+    A patch that does not apply is left out, together with those that need it; the reason names the file and hunk and says what
+    to do. A @rehearsal makes no commits. @fallback(git, index, woven) may apply such a patch to the index in another way, and
+    returns whether it did; if that changes no file, the source has the patch already.
     """
     done = Stack(base)
     needed, commits = None, []
     with tempfile.TemporaryDirectory(prefix="queue-") as scratch:
-        # Of the touched files only: the index of a whole kernel, 8 MB, would be read and written for each patch.
+        # Only of the touched files: the index of a whole kernel, 8 MB, would be read and written for each patch.
         index = {"GIT_INDEX_FILE": f"{scratch}/index"}
         paths = sorted({path for woven in patches for path in woven.edits})
         there = git("ls-tree", "-r", "-z", "--full-tree", base, "--", *paths) if paths else ""
@@ -299,7 +299,7 @@ def commit_all(git, queue, base, commits, scratch):
 
 
 def has(git, index, woven):
-    """Whether what @woven does is in the index already."""
+    """Whether the index already has what @woven does."""
     return git.attempt("apply", "--cached", "--reverse", "--check", "-", input=woven.data, env=index)[0] == 0
 
 
@@ -323,7 +323,7 @@ def apply(git, index, kernel, woven):
 
 
 def explain(kernel, woven, stderr):
-    """What git apply said, in terms of the queue's files."""
+    """The message of git apply, in terms of the queue's files."""
     patch = woven.patch
     for line in stderr.splitlines():
         if match := re.match(r"error: patch failed: (.*):(\d+)$", line):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The patches for a kernel, each tried on a user's tree: in a scratch index with scratch objects, so that the tree sees
-nothing of it. What fails is tried again by three-way merge, if the tested source is there to merge with.
+"""Tries each patch for a kernel on a user's tree, in a temporary index with temporary objects, so that the tree does not
+change. A patch that fails is tried again by three-way merge, if the tested source is in build/.
 
-Not tried is what a tree between two kernels has from its own release, and what edits only directories that it lacks.
+Two kinds of patches are not tried: those that a tree between two kernels has from its own release, and those that edit
+only directories that the tree lacks.
 """
 
 import tempfile
@@ -28,7 +29,7 @@ class Trial:
     topics: dict                    # path of a patch -> its topic
     entries: list
     dropped: dict                   # path -> why it is not tried
-    missing: dict                   # path -> why what the tree would need is not for this kernel
+    missing: dict                   # path -> why there is no patch for what the tree would need
     strict: tree.Stack
     merged: object = None
     sides: object = None
@@ -39,7 +40,7 @@ class Trial:
         return self.merged if merging and self.merged else self.strict
 
     def bad(self, merging, lenient):
-        """{path: why} of what keeps its topic from going in whole; what the tree has is no matter to a @lenient one."""
+        """{path: why} of the patches that keep their topics from being applied completely; @lenient: not those that the tree has."""
         done = self.stack(merging)
         found = {**self.missing, **done.left}
         if not lenient:
@@ -51,7 +52,7 @@ class Trial:
         return {self.topics[path] for path in paths}
 
     def mails(self, merging):
-        """(name, bytes) of each that goes in, a merged one with the hunks that it has here."""
+        """(name, bytes) of each patch that applies; a merged one has the hunks for this tree."""
         merged = self.merged_mails()
         return [(woven.name, merged.get(woven.patch.path, woven.data)) for woven in self.stack(merging).applied]
 
@@ -87,7 +88,7 @@ class Trial:
 
 @contextmanager
 def scratch(git, queue):
-    """git for the tree of @git, whose index and objects go with the with-block."""
+    """git for the tree of @git, with an index and objects that are removed after the with-block."""
     with tempfile.TemporaryDirectory(prefix="queue-") as place:
         own = gitcmd.own(git.directory, queue)
         yield Git(git.directory, {**own.env, "GIT_OBJECT_DIRECTORY": place,
@@ -95,7 +96,7 @@ def scratch(git, queue):
 
 
 def run(queue, kernel, git, head, name, merging):
-    """Try the patches for @kernel on the commit @head, a Linux @name; with @merging also merged. Returns a Trial."""
+    """Try the patches for @kernel on the commit @head, a Linux @name; with @merging try merging, too. Returns a Trial."""
     entries = series.load(queue)
     patches = mails.woven(queue, kernel, entries=entries)
     topics = {entry.patch.path: entry.topic.name for entry in entries}
@@ -125,7 +126,7 @@ def run(queue, kernel, git, head, name, merging):
 
 
 def lacking(git, head, patches):
-    """{path: why} of @patches that edit only files in directories which the tree lacks: it has not that driver."""
+    """{path: why} of @patches that edit only files in directories that the tree lacks: it does not have that driver."""
     places = {woven.patch.path: {str(PurePath(path).parent) for path, edit in woven.edits.items() if not edit.new_mode}
               for woven in patches if not woven.patch.inserts and not all(edit.new_mode for edit in woven.edits.values())}
     wanted = sorted(set().union(*places.values()))
@@ -141,7 +142,7 @@ def released(patches, kernel, name):
 
 
 def older(queue, entries, kernel, name):
-    """{path: why} of what only kernels before @kernel get here, because @kernel has it from a release after @name."""
+    """{path: why} of patches that the queue has only for kernels before @kernel, because @kernel has them from a release after @name."""
     chosen = series.chosen(queue, entries)
     return {entry.patch.path: f"Linux {kernel.name} has it since {entry.upstream}, {name} has not" for entry in entries
             if name != kernel.name and entry.topic.name in chosen and kernel.name not in entry.kernels
@@ -157,9 +158,9 @@ def since(upstream, name):
 
 
 def whole(queue, kernel, git, head, name, merging, lenient):
-    """The Trial of the topics that go in whole, of those that @queue is to use, or None; and of all of them.
+    """The Trial of those topics of @queue that apply completely, or None; and the Trial of all its topics.
 
-    A topic that does not go in can be what the next one does not fit: so it is tried again, until all of a selection goes in.
+    Leaving out a topic can break a later one, so the rest is tried again until all of a selection applies.
     """
     first = trial = run(queue, kernel, git, head, name, merging)
     while bad := trial.bad(merging, lenient):
@@ -173,7 +174,7 @@ def whole(queue, kernel, git, head, name, merging, lenient):
 
 
 def shortest(trial):
-    """The fewest names of topics that select what @trial has."""
+    """The smallest list of topics that selects what @trial has."""
     chosen = series.chosen(trial.queue, trial.entries)
     needed = {name for topic in chosen for name in series.with_needs(trial.entries, [topic]) if name != topic}
     return [topic for topic in chosen if topic not in needed] or chosen

@@ -2,8 +2,8 @@
 """Unified diffs, strictly: parsed with every count checked, printed as git prints them, applied
 without fuzz or offset.
 
-Only edits to files are taken, in git's format without `index` lines: new files are kept as files,
-and what else git can express (renames, modes, binary) has no place in this queue.
+Only edits of files are accepted, in git's format without `index` lines: new files are kept as files,
+and the queue has no renames, changes of modes or binary files.
 """
 
 import re
@@ -52,7 +52,7 @@ class FileDiff:
         return self.text()
 
     def text(self, index=""):
-        """The diff as git prints it, with the line @index, if there is one."""
+        """The diff as git prints it, with the line @index, if that is not empty."""
         lines = [f"diff --git a/{self.path} b/{self.path}"]
         if self.new_mode:
             lines += [f"new file mode {self.new_mode}"]
@@ -176,7 +176,7 @@ def parse_hunk(parser, path, number):
 
 
 class Mismatch(Exception):
-    """A hunk does not fit, at exactly its line; args: hunk number, line number."""
+    """A hunk does not match at exactly its line; args: hunk number, line number."""
 
 
 def apply(diff, text):
@@ -194,7 +194,7 @@ def apply(diff, text):
 
 
 def move(diff, starts):
-    """@diff with its hunks' old starts at @starts; the new ones follow from the hunks before."""
+    """@diff with the old starts of its hunks at @starts; the new starts follow from the preceding hunks."""
     hunks, moved = [], 0
     for hunk, start in zip(diff.hunks, starts, strict=True):
         new = start + (hunk.old_count == 0) + moved - (hunk.new_count == 0)
@@ -204,7 +204,7 @@ def move(diff, starts):
 
 
 def overlap(diff):
-    """The number of the first hunk that begins before the end of the one before, or 0."""
+    """The number of the first hunk that begins before the preceding one ends, or 0."""
     end = 0
     for number, hunk in enumerate(diff.hunks, 1):
         start = hunk.old_start + (hunk.old_count == 0)
@@ -215,10 +215,10 @@ def overlap(diff):
 
 
 def land(diff, text):
-    """What git apply makes of @text by @diff: (text, old start of each hunk), or None if one of them fits nowhere.
+    """@text as git apply changes it by @diff: (text, old start of each hunk), or None if a hunk matches nowhere.
 
-    git tries the line that the hunk names and then lines further and further from it. At line 1 a hunk must be at
-    the beginning, without context at its end it must be at the end, and no line is changed twice.
+    git tries the line that the hunk names, and then lines at increasing distance from it. A hunk for line 1 only matches
+    at the beginning, a hunk without context at its end only at the end, and no line is changed twice.
     """
     lines = [(line, False) for line in split(text)]     # and whether a hunk changed it
     found = []
@@ -241,7 +241,7 @@ def land(diff, text):
 
 
 def outwards(start, last):
-    """The numbers from 0 to @last by their distance from @start, of two the larger first."""
+    """The numbers from 0 to @last in order of their distance from @start, the larger of two first."""
     start = min(start, max(last, 0))
     for distance in range(max(start, last - start) + 1):
         if start + distance <= last:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The queue's own rules, checked without a kernel: everything that ships is in the series exactly
+"""Checks the queue's own rules, without a kernel: every file for a kernel is in the series exactly
 once, headers are complete, and every kernel can be woven.
 """
 
@@ -23,7 +23,7 @@ def main(queue):
 
 
 def problems(queue):
-    """What is wrong, one line each. What stops the reading of the series is raised as Failure."""
+    """What is wrong, one line for each problem. A problem that stops the reading of the series is raised as Failure."""
     entries = series.load(queue)
     found = orphans(queue, entries)
     for entry in entries:
@@ -66,7 +66,7 @@ def orphans(queue, entries):
 
 
 def ships(path):
-    """Whether a patch may be, or bring, the file @path."""
+    """Whether a patch may be, or add, the file @path."""
     return not path.startswith(f"{table.PAGES}/") and any(path == place or path.startswith(place + "/") for place in SHIPPED) \
         or ("/" not in path and path.endswith(".patch"))
 
@@ -86,7 +86,7 @@ def new_files(queue, patch):
     found = []
     for path in patch.new:
         if path.startswith("Documentation/ABI/"):
-            continue        # a fixed format, which has no place for it
+            continue        # a fixed format without a place for an SPDX line
         first = mails.shared_file(queue, patch, path)[0].split("\n")[:2]
         if not any("SPDX-License-Identifier: " in line for line in first):
             found.append(f"{path}: no SPDX-License-Identifier in its first two lines")
@@ -100,7 +100,7 @@ def version_checks(kernel, woven):
 
 
 def repeated(patch):
-    """Hunks of variants that the next newer kernel has, too."""
+    """Hunks of variants that the next newer kernel also has."""
     found, newer = [], patch.diffs
     for name in sorted(patch.variants, key=patchfile.version, reverse=True):
         variant = patch.variants[name]
@@ -114,7 +114,7 @@ def repeated(patch):
 
 
 def strangers(entries, woven):
-    """Patches that use names which a topic brings that theirs does not need."""
+    """Patches that use names of a topic that their own topic does not need."""
     topic = {entry.patch.path: entry.topic.name for entry in entries}
     return [f"{path}: uses what {other} brings, of the topic {topic[other]}: say in series that {topic[path]} needs it, or move "
             f"the patch" for path, needed in needs.of(woven).items() for other in sorted(needed)

@@ -5,8 +5,8 @@
 #include "sched_tests.h"
 
 /*
- * A fence that user space holds may outlive the scheduler. It has the name that the
- * scheduler had; KASAN reports a look at the scheduler.
+ * A fence that user space holds may outlive the scheduler. It must still return the
+ * scheduler's name. KASAN reports a read of the freed scheduler.
  */
 static void name_outlives_the_scheduler(struct kunit *test)
 {

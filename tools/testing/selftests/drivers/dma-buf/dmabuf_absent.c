@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A kernel without the sync_file ioctls: what user space sees of it, and that the rest
- * of a dma-buf is as usual. For CONFIG_DMABUF_SYNC_FILE_IOCTLS=n; where the ioctls are,
- * it fails.
+ * A kernel without the sync_file ioctls: what user space sees, and that the rest of a
+ * dma-buf works as usual. For CONFIG_DMABUF_SYNC_FILE_IOCTLS=n; the test fails on a
+ * kernel that has the ioctls.
  */
 
 #include "../../kselftest_harness.h"

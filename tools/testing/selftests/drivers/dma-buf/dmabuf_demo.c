@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Shows what the sync_file ioctls on a dma-buf do, step by step, in words. Each line
- * says what was seen; it ends with status 1 at the first thing that is not so.
+ * Shows step by step what the sync_file ioctls on a dma-buf do. Each line prints what
+ * was seen. The program exits with status 1 at the first result that is wrong.
  */
 
 #include "dmabuf_util.h"

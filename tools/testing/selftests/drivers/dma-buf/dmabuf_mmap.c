@@ -4,11 +4,11 @@
  * importer, or from an exporter that lets mappings refer to another file, holds exactly
  * one reference on exactly one file: when mapping works, when it fails before or after
  * the file was swapped, and when the mapping is forked, moved, split, merged or replaced.
- * The exporter gets each vma as from mmap() of the buffer's own file, and when it takes
- * pages away from all mappings of the buffer it takes them from these.
+ * The exporter gets each vma as from mmap() of the buffer's own file. When it takes pages
+ * away from all mappings of the buffer, forwarded mappings are included.
  *
- * The importer and the exporter are of CONFIG_DMABUF_MMAP_MOCK, in whose header stands
- * what they can be told.
+ * CONFIG_DMABUF_MMAP_MOCK builds the importer and the exporter. Its header,
+ * dma-buf-mmap-mock.h, describes the requests.
  */
 
 #ifndef _GNU_SOURCE
@@ -56,7 +56,7 @@ FIXTURE_SETUP(mmap)
 
 	ASSERT_LE(0, device)
 		TH_LOG("no /dev/" MOCK_DEVICE ": is CONFIG_DMABUF_MMAP_MOCK on?");
-	/* The last one to be closed when the process ends, so that it can put right. */
+	/* Closed last when the process ends, so that the device can correct the references. */
 	self->device = fcntl(device, F_DUPFD_CLOEXEC, 200);
 	ASSERT_LE(0, self->device);
 	close(device);
@@ -66,7 +66,7 @@ FIXTURE_SETUP(mmap)
 	self->fds[MOCK_BACKING] = -1;
 	self->page = sysconf(_SC_PAGESIZE);
 	ASSERT_EQ(0, ioctl(self->device, MOCK_IOC_GET, &self->before));
-	/* The file descriptors, and nobody for the backing file. */
+	/* The references of the file descriptors; the backing file has none. */
 	ASSERT_EQ(1, self->before.refs[MOCK_IMPORTER]);
 	ASSERT_EQ(1, self->before.refs[MOCK_BUFFER]);
 	ASSERT_EQ(0, self->before.refs[MOCK_BACKING]);
@@ -108,7 +108,7 @@ static bool mapped(const void *addr)
 	return addr != MAP_FAILED;
 }
 
-/* Where page @page of a mapping is. */
+/* The address of page @page of a mapping. */
 static void *at(struct _test_data_mmap *self, void *addr, unsigned int page)
 {
 	return (char *)addr + page * self->page;
@@ -118,7 +118,7 @@ static void *at(struct _test_data_mmap *self, void *addr, unsigned int page)
 static uint32_t *map_at(struct _test_data_mmap *self, void *addr, unsigned int file,
 			unsigned int page, unsigned int pages)
 {
-	/* The C library has mmap64() for what does not fit into off_t. */
+	/* mmap64() because the offset may not fit into off_t. */
 	return mmap64(addr, pages * self->page, PROT_READ | PROT_WRITE,
 		      MAP_SHARED | (addr ? MAP_FIXED : 0), self->fds[file],
 		      (off64_t)((first_pgoff[file] + page) * self->page));
@@ -130,7 +130,7 @@ static uint32_t *map(struct _test_data_mmap *self, unsigned int file, unsigned i
 	return map_at(self, NULL, file, page, pages);
 }
 
-/* The number of the page that is seen there. */
+/* The number of the buffer's page that is mapped there. */
 static unsigned int seen(struct _test_data_mmap *self, uint32_t *map, unsigned int page)
 {
 	return __atomic_load_n((uint32_t *)at(self, map, page), __ATOMIC_RELAXED);
@@ -141,7 +141,7 @@ static int unmap(struct _test_data_mmap *self, uint32_t *map, unsigned int page,
 	return munmap(at(self, map, page), pages * self->page);
 }
 
-/* How many vmas lie between here and there. */
+/* How many vmas lie in the range of @pages pages from @map on. */
 static int vmas(struct _test_data_mmap *self, uint32_t *map, unsigned int pages)
 {
 	uintptr_t start = (uintptr_t)map, end = start + pages * self->page;
@@ -159,7 +159,7 @@ static int vmas(struct _test_data_mmap *self, uint32_t *map, unsigned int pages)
 	return count;
 }
 
-/* That many references have come to the files since the test began. */
+/* The files have that many more references than when the test began. */
 static void expect_refs(struct __test_metadata *_metadata, struct _test_data_mmap *self,
 			int line, long importer, long buffer, long backing)
 {
@@ -170,7 +170,7 @@ static void expect_refs(struct __test_metadata *_metadata, struct _test_data_mma
 	for (i = 0; i < MOCK_FILES; i++) {
 		EXPECT_EQ(wanted[i], now.refs[i] - self->before.refs[i])
 			TH_LOG("file %u, from line %d", i, line);
-		/* Where no vma is, none writes. */
+		/* Without a vma there is no writable mapping. */
 		if (wanted[i] > 0)
 			continue;
 		EXPECT_EQ(self->before.writable[i], now.writable[i])
@@ -181,7 +181,7 @@ static void expect_refs(struct __test_metadata *_metadata, struct _test_data_mma
 #define EXPECT_REFS(importer, buffer, backing)					\
 	expect_refs(_metadata, self, __LINE__, importer, buffer, backing)
 
-/* On that file, and on no other. */
+/* That file has the references, and no other file has any. */
 static void expect_refs_on(struct __test_metadata *_metadata, struct _test_data_mmap *self,
 			   int line, unsigned int file, long count)
 {
@@ -241,7 +241,7 @@ TEST_F(mmap, the_mapping_outlasts_the_file_descriptors)
 		EXPECT_EQ(i, seen(self, addr[i], 0));
 		EXPECT_EQ(i + 1, seen(self, addr[i], 1));
 	}
-	/* And the device, which holds all the files. */
+	/* Close the device as well, which holds all the files. */
 	EXPECT_EQ(0, close(self->device));
 	for (i = 0; i < 4; i++) {
 		EXPECT_EQ(0, madvise(addr[i], 2 * self->page, MADV_DONTNEED));
@@ -251,7 +251,7 @@ TEST_F(mmap, the_mapping_outlasts_the_file_descriptors)
 	}
 }
 
-/* What fails leaves no reference and takes none; more often than once or twice. */
+/* Five failures in a row neither add nor drop a reference, in each way of mapping. */
 static void failing(struct __test_metadata *_metadata, struct _test_data_mmap *self,
 		    unsigned int fail)
 {
@@ -266,7 +266,7 @@ static void failing(struct __test_metadata *_metadata, struct _test_data_mmap *s
 			EXPECT_EQ(ENXIO, errno);
 		}
 		EXPECT_REFS(0, 0, 0);
-		/* Nor is the next one any worse for it. */
+		/* The next mapping is not affected. */
 		ASSERT_EQ(0, tell(self, MOCK_FAIL_NEVER, flags));
 		addr = map(self, file, 1, 2);
 		ASSERT_TRUE(mapped(addr));
@@ -310,7 +310,7 @@ TEST_F(mmap, failed_forwarding_restores_file_and_offset)
 	EXPECT_REFS(0, 0, 0);
 }
 
-/* An importer may map by itself what the exporter does not; it is its own mapping then. */
+/* If the exporter fails, an importer may map by itself. The mapping is then the importer's. */
 TEST_F(mmap, importer_falls_back_to_its_own_mapping)
 {
 	unsigned int fail, flags, faults;
@@ -381,7 +381,7 @@ TEST_F(mmap, fork_holds_the_file_once_more)
 		if (!pid) {
 			struct mock_get get = mock(self);
 
-			/* The table of file descriptors is another, so these count twice. */
+			/* fork() has copied the table of file descriptors: they count twice. */
 			_exit(get.refs[holder(flags)] -
 			      self->before.refs[holder(flags)] * 2 != 2 ||
 			      seen(self, addr, 1) != 2);
@@ -421,7 +421,7 @@ TEST_F(mmap, mremap_moves_grows_and_shrinks)
 		EXPECT_EQ(1, seen(self, addr, 0));
 		EXPECT_EQ(0, unmap(self, addr, 0, 1));
 		EXPECT_REFS(0, 0, 0);
-		/* What was left of the place, unless the mapping moved on. */
+		/* Unmap what is left of the place; the mapping may have moved on. */
 		munmap(place, 4 * self->page);
 	}
 }
@@ -435,16 +435,16 @@ TEST_F(mmap, each_part_of_a_split_holds_the_file)
 		ASSERT_EQ(0, tell(self, MOCK_FAIL_NEVER, flags));
 		addr = map(self, file, 0, 5);
 		ASSERT_TRUE(mapped(addr));
-		/* A hole in the middle */
+		/* Make a hole in the middle. */
 		ASSERT_EQ(0, unmap(self, addr, 2, 1));
 		EXPECT_REFS_ON(holder(flags), 2);
 		EXPECT_EQ(1, seen(self, addr, 1));
 		EXPECT_EQ(3, seen(self, addr, 3));
-		/* other permissions for the first page */
+		/* Change the permissions of the first page, */
 		ASSERT_EQ(0, mprotect(addr, self->page, PROT_READ));
 		EXPECT_REFS_ON(holder(flags), 3);
 		EXPECT_EQ(3, vmas(self, addr, 5));
-		/* and the same again. */
+		/* and restore them. */
 		ASSERT_EQ(0, mprotect(addr, self->page, PROT_READ | PROT_WRITE));
 		EXPECT_REFS_ON(holder(flags), vmas(self, addr, 5));
 		EXPECT_EQ(0, unmap(self, addr, 0, 2));
@@ -466,7 +466,7 @@ TEST_F(mmap, a_mapping_over_another_takes_its_place)
 		ASSERT_TRUE(map_at(self, addr, MOCK_IMPORTER, 4, 4) == addr);
 		EXPECT_REFS_ON(holder(flags), 1);
 		EXPECT_EQ(5, seen(self, addr, 1));
-		/* One that fails: what was there is gone or not, but held as often as it is. */
+		/* A failing one may leave the old mapping; each vma holds one reference. */
 		ASSERT_EQ(0, tell(self, MOCK_FAIL_SWAPPED, flags));
 		ASSERT_FALSE(mapped(map_at(self, addr, MOCK_IMPORTER, 0, 4)));
 		EXPECT_REFS_ON(holder(flags), vmas(self, addr, 4));
@@ -482,7 +482,7 @@ TEST_F(mmap, merged_mappings_hold_what_they_show)
 
 	for (way = 0; a_way(way, &file, &flags); way++) {
 		other = file == MOCK_BUFFER ? MOCK_IMPORTER : MOCK_BUFFER;
-		/* Changed flags let older kernels try another merge after the handler. */
+		/* If the flags change, older kernels try another merge after the handler. */
 		ASSERT_EQ(0, tell(self, MOCK_FAIL_NEVER, flags | MOCK_FLAGS));
 		addr = mmap(NULL, 6 * self->page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		ASSERT_TRUE(mapped(addr));
@@ -525,15 +525,15 @@ TEST_F(mmap, unmap_mapping_range_finds_every_alias)
 
 	for (flags = 0; flags <= MOCK_SWAP; flags += MOCK_SWAP) {
 		ASSERT_EQ(0, tell(self, MOCK_FAIL_NEVER, flags));
-		/* Through the buffer's file, whole; */
+		/* Through the buffer's file, the whole buffer; */
 		addr = map(self, MOCK_BUFFER, 0, PAGES);
 		ASSERT_TRUE(mapped(addr));
 		aliases[0] = (struct alias){ addr, 3 };
-		/* through the importer's, whole; */
+		/* through the importer's file, the whole buffer; */
 		addr = map(self, MOCK_IMPORTER, 0, PAGES);
 		ASSERT_TRUE(mapped(addr));
 		aliases[1] = (struct alias){ addr, 3 };
-		/* through the importer's, from another page on; */
+		/* through the importer's file, from another page on; */
 		addr = map(self, MOCK_IMPORTER, 2, 4);
 		ASSERT_TRUE(mapped(addr));
 		aliases[2] = (struct alias){ addr, 1 };
@@ -558,7 +558,7 @@ TEST_F(mmap, unmap_mapping_range_finds_every_alias)
 		EXPECT_TRUE(all_are_page_3(self, aliases, 5));
 		EXPECT_EQ(faults, mock(self).faults);
 
-		/* The importer's file has none of them, and the other pages stay. */
+		/* Zap the importer's file, which has none of them, and the pages beside page 3. */
 		ASSERT_EQ(0, zap(self, MOCK_IMPORTER, 0, PAGES));
 		ASSERT_EQ(0, zap(self, holder(flags), 2, 1));
 		ASSERT_EQ(0, zap(self, holder(flags), 4, PAGES - 4));
@@ -615,7 +615,7 @@ TEST_F(mmap, exporter_gets_a_vma_as_from_its_own_file)
 	EXPECT_REFS(0, 0, 0);
 }
 
-/* What reading there does: the signal that ends a process, or 0. */
+/* The signal that kills a process which reads there, or 0. */
 static int signal_of(struct _test_data_mmap *self, uint32_t *map, unsigned int page)
 {
 	int status = -1;
@@ -630,7 +630,7 @@ static int signal_of(struct _test_data_mmap *self, uint32_t *map, unsigned int p
 	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
-/* An exporter need not have operations: the mapping is found where mremap() moved it. */
+/* An exporter may set no vm_ops: the mapping is still found where mremap() moved it. */
 TEST_F(mmap, exporter_without_operations)
 {
 	unsigned int way, file, swap, flags;
@@ -661,7 +661,7 @@ TEST_F(mmap, exporter_without_operations)
 
 /*
  * A real importer of the buffer: the mapping does not grow, and its handle may be closed at any
- * time. vgem does not tell where to map an import, but that is where the last buffer was.
+ * time. vgem does not tell the offset of an import, but it is the offset of the last buffer.
  */
 struct closer {
 	int vgem;
@@ -813,7 +813,7 @@ TEST_F(mmap, many_at_once_leave_nothing)
 	time_t end;
 	pid_t pid;
 
-	/* A kernel that fails here would only do more harm. */
+	/* On a kernel that fails here, the storm would only do damage. */
 	ASSERT_EQ(0, tell(self, MOCK_FAIL_SWAPPED, MOCK_SWAP));
 	ASSERT_FALSE(mapped(map(self, MOCK_IMPORTER, 0, 1)));
 	ASSERT_FALSE(mapped(map(self, MOCK_BUFFER, 0, 1)));
@@ -843,7 +843,7 @@ TEST_F(mmap, many_at_once_leave_nothing)
 	EXPECT_REFS(0, 0, 0);
 }
 
-/* Without the patch a kernel BUG, so it comes after the other tests of the device. */
+/* Without the patch this is a kernel BUG, so it comes after the other tests of the device. */
 TEST_F(mmap, importer_that_maps_frames_forwards_to_one_that_maps_pages)
 {
 	unsigned int flags, page;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The names of fences as user space gets to see them: in SYNC_IOC_FILE_INFO, in debugfs
- * and in trace events. While a fence is pending it has the names of its exporter; once
- * it has signaled, "detached-driver" and "signaled-timeline" or none at all, because
- * the exporter may have freed its own. Each name is there whole, also while another
- * thread signals.
+ * The names of fences that user space sees: in SYNC_IOC_FILE_INFO, in debugfs and in
+ * trace events. A pending fence has the names of its exporter. A signaled fence has the
+ * names "detached-driver" and "signaled-timeline", or none at all, because the exporter
+ * may have freed its own names. Each name must be whole, also while another thread
+ * signals.
  *
- * Whatever else runs on the machine has fences, too, and the same files tell of them.
- * Only the test's own count: its timelines have its pid in their names, its buffer is
- * known by the inode, its fences in trace events by the context that they began with.
+ * Other programs on the machine have fences, too, and the same files list them. Only
+ * the test's own fences count: its timelines have its pid in their names, its buffer is
+ * known by the inode, and its fences in trace events by the context of dma_fence_init.
  */
 
 #include <pthread.h>
@@ -20,11 +20,11 @@
 #include "dmabuf_util.h"
 #include "sync_file_util.h"
 
-/* If enough was seen by then. The kernel's part is the same for 32-bit programs. */
+/* If it has shown enough by then. For 32-bit programs the kernel runs the same code. */
 #define STORM_SECONDS (sizeof(long) == 8 ? 3 : 1)
-#define MAX_STORM_SECONDS 12	/* a test has two storms at most, and 30 seconds */
-#define ENOUGH 10		/* a storm is to show more than that */
-#define MAX_PAUSE_SECONDS 8	/* for what comes soon; fences of vgem signal after ten */
+#define MAX_STORM_SECONDS 12	/* a test has at most two storms, and 30 seconds */
+#define ENOUGH 10		/* a storm must show more events than that */
+#define MAX_PAUSE_SECONDS 8	/* for a thing expected soon; vgem's fences time out after 10 */
 #define DETACHED_DRIVER "detached-driver"
 #define SIGNALED_TIMELINE "signaled-timeline"
 #define SYNC_INFO "/sys/kernel/debug/sync/info"
@@ -33,8 +33,8 @@
 #define INSTANCE INSTANCES "/dmabuf_names"
 
 /*
- * A timeline has the name of the thread that opens it: one short, one as long as can
- * be. None begins with a name that another process would give to its own.
+ * A timeline has the name of the thread that opens it: here a short one and one of the
+ * maximal length. Both begin with the pid, so no other process uses them.
  */
 static char timeline_names[2][16];
 
@@ -71,7 +71,7 @@ static time_t seconds(void)
 	return now.tv_sec;
 }
 
-/* Where all is slow, it takes longer until a storm has shown @enough. */
+/* On a slow machine a storm runs longer until it has shown @enough. */
 static bool storm_goes_on(time_t start, bool enough)
 {
 	return seconds() - start < (enough ? STORM_SECONDS : MAX_STORM_SECONDS);
@@ -102,7 +102,7 @@ static int fence_names(int sync_file, struct fence_names *names)
 	return 0;
 }
 
-/* A file without a name of its own is called driver-timelineCONTEXT-SEQNO, cut to 31. */
+/* An unnamed file is called driver-timelineCONTEXT-SEQNO, cut to 31 characters. */
 static bool file_name_is(const char *file, const char *driver, const char *timeline)
 {
 	char wanted[80];
@@ -158,7 +158,7 @@ TEST(signaled_sync_file_has_the_fixed_names)
 	}
 }
 
-/* What is left of a timeline that was closed with a fence pending. */
+/* A timeline may be closed while it has a pending fence. */
 TEST(sync_file_of_closed_timeline_has_whole_names)
 {
 	struct fence_names names;
@@ -179,8 +179,8 @@ TEST(sync_file_of_closed_timeline_has_whole_names)
 }
 
 /*
- * The fence that is signaled next: a storm makes one, a reader takes a duplicate, and
- * the storm signals it meanwhile.
+ * A storm creates a fence and signals it, again and again. Meanwhile a reader duplicates
+ * the fence and reads it.
  */
 struct storm {
 	pthread_t thread;
@@ -274,7 +274,7 @@ TEST(sync_file_in_a_storm)
 					TH_LOG("%.32s", names.file);
 				pending += !names.status;
 			} while (!names.status);
-			/* A fence may signal after its names were taken, not before. */
+			/* The kernel reads the names before the status, so read again. */
 			ASSERT_EQ(0, fence_names(fence, &names));
 			ASSERT_STREQ(DETACHED_DRIVER, names.driver);
 			ASSERT_STREQ(SIGNALED_TIMELINE, names.timeline);
@@ -291,8 +291,8 @@ TEST(sync_file_in_a_storm)
 
 /*
  * sync/info lists "NAME: value" for each timeline and "  fence STATUS..." for each of
- * its fences, where older kernels may put a name before "fence". Counts the timelines
- * called @name, and leaves in @bad a line of theirs that is neither.
+ * its fences, where older kernels may put a name before "fence". Adds the number of
+ * timelines called @name to @timelines, and stores in @bad a line that has another form.
  */
 static void read_sync_info(const char *name, unsigned int *timelines, char *bad, size_t size)
 {
@@ -350,13 +350,13 @@ TEST(sync_info_in_a_storm)
 	}
 }
 
-/* What bufinfo says of the fences on one buffer. */
+/* What bufinfo lists for the fences on one buffer. */
 struct bufinfo {
 	bool found;
 	unsigned int pending;	/* "unsignalled" */
 	unsigned int signaled;
-	unsigned int own;	/* the exporter's names, in lines of either kind */
-	unsigned int own_signaled;	/* and in lines of signaled fences */
+	unsigned int own;	/* the exporter's names, in all lines */
+	unsigned int own_signaled;	/* the exporter's names, in lines of signaled fences */
 	unsigned int fixed;
 	char bad[128];		/* a line with any other name */
 };
@@ -366,7 +366,7 @@ static bool is_number(const char *word)
 	return *word && strspn(word, "0123456789") == strlen(word);
 }
 
-/* The kernels have the words of such a line in different order; names are all but these. */
+/* The words of a fence's line that are not names. Their order depends on the kernel. */
 static bool is_filler(const char *word)
 {
 	static const char * const fillers[] = {
@@ -381,7 +381,7 @@ static bool is_filler(const char *word)
 	return is_number(word);
 }
 
-/* Which buffer the lines from here on are of: its "size flags mode count exporter inode". */
+/* A buffer's lines begin with one of the form "size flags mode count exporter inode". */
 static bool is_buffer_line(const char *line, unsigned long long *ino)
 {
 	unsigned long long size;
@@ -483,7 +483,7 @@ TEST_F(vgem, bufinfo_before_and_after)
 	}
 }
 
-/* vgem's fences on one buffer, one after the other, until told to stop. */
+/* A thread attaches and signals fences of vgem on one buffer until @stop is set. */
 struct vgem_storm {
 	pthread_t thread;
 	int vgem;
@@ -532,7 +532,7 @@ TEST_F(vgem, bufinfo_in_a_storm)
 	EXPECT_LT(0, signaled);
 }
 
-/* Events of this thread, too, in the instance that the test reads. */
+/* Records the events of this thread, too, in the instance that the test reads. */
 static void trace_me(void)
 {
 	char pid[16];
@@ -558,8 +558,8 @@ struct trace {
 };
 
 /*
- * The contexts of the test's own fences, by their last bits. The kernel numbers them
- * one after the other, so an entry is lost only to one that is far newer.
+ * The contexts of the test's own fences, indexed by their last bits. The kernel numbers
+ * contexts one after the other, so only a far newer context overwrites an entry.
  */
 static unsigned int contexts[1 << 16];
 
@@ -569,13 +569,13 @@ static unsigned int *context_entry(unsigned int context)
 }
 
 /*
- * An event of the threads that are traced is not always of their doing: a record of
- * another's fence comes from an interrupt or a callback of RCU. Such a record has a
- * context that no thread of the test has begun a fence with.
+ * The traced threads do not cause all of their events: an interrupt or an RCU callback
+ * may record another process's fence. No thread of the test has created a fence with
+ * the context of that record.
  */
 static bool is_own_record(const char *event, const char *driver, unsigned int context)
 {
-	/* Other fences of these two drivers do not begin in the test's threads. */
+	/* The test's threads create no other fences of these two drivers. */
 	if (!strncmp(event, "dma_fence_init:", 15) && is_one_of(driver, "vgem", "sw_sync"))
 		*context_entry(context) = context;
 	return context && *context_entry(context) == context;
@@ -593,7 +593,7 @@ static void read_trace_line(struct trace *t, const char *line)
 		return;
 	if (sscanf(event, "dma_fence_%31[a-z_]: driver=%63s timeline=%63s context=%u seqno=%u",
 		   name, driver, timeline, &context, &seqno) != 5) {
-		/* A name with a space in it, or none. */
+		/* A name with a space in it, or an empty name. */
 		if (is_own_record(event, "", context))
 			snprintf(t->bad, sizeof(t->bad), "%s", line);
 		return;
@@ -617,9 +617,9 @@ static void read_trace_line(struct trace *t, const char *line)
 }
 
 /*
- * What is recorded by now; with @consume that is forgotten and added to @t, with what
- * is recorded meanwhile. Bounded, because more may be recorded all the time. The file
- * trace_pipe would do that by itself, but 5.10 leaks memory whenever it is closed.
+ * Reads into @t what has been recorded. With @consume adds that to @t, and deletes the
+ * records, including any made meanwhile. Bounded, because events may be recorded all the
+ * time. The file trace_pipe consumes records, but 5.10 leaks memory whenever it is closed.
  */
 static void read_trace(struct trace *t, bool consume)
 {
@@ -644,14 +644,14 @@ static void read_trace(struct trace *t, bool consume)
 	}
 	if (fd >= 0)
 		close(fd);
-	/* Opening it for writing is what empties it. */
+	/* Opening the file for writing empties it. */
 	if (consume)
 		put(INSTANCE "/trace", "");
 }
 
 /*
- * Waits come from DMA_BUF_IOCTL_SYNC on a buffer of vgem: there is no other way for
- * user space to have the kernel wait for a fence that does not need a GPU.
+ * Waits come from DMA_BUF_IOCTL_SYNC on a buffer of vgem. Without a GPU user space has
+ * no other means to make the kernel wait for a fence.
  */
 FIXTURE(trace)
 {
@@ -683,8 +683,8 @@ FIXTURE_TEARDOWN(trace)
 }
 
 /*
- * What a program that parses the records relies on. Whether a char is signed depends on
- * how the kernel was compiled, so that is left out.
+ * The format on which programs that parse the records rely. Whether a char is signed
+ * depends on how the kernel was compiled, so the test ignores that field.
  */
 #define NAMES_IN_RECORD "__get_str(driver), __get_str(timeline)"
 
@@ -717,7 +717,7 @@ TEST_F(trace, format_is_that_of_upstream)
 		text[got] = 0;
 		while ((from = strstr(text, "\tsigned:")) && (tail = strchr(from, '\n')))
 			memmove(from, tail, strlen(tail) + 1);
-		/* The fields that every event has end with an empty line. */
+		/* An empty line follows the fields that every event has. */
 		from = strstr(text, "\n\n");
 		ASSERT_TRUE(!!from);
 		EXPECT_STREQ(record_format, from + 2);
@@ -741,7 +741,7 @@ struct signaler {
 	struct trace trace;
 };
 
-/* Signals when the wait is on; if it is not after a while, there is nothing to wait for. */
+/* Signals when the wait has begun, or after a while, so that the test ends anyway. */
 static void *signal_thread(void *data)
 {
 	time_t start = seconds();
@@ -821,7 +821,7 @@ TEST_F(trace, events_in_a_storm)
 	ASSERT_EQ(0, pthread_create(&s.thread, NULL, traced_storm_thread, &s));
 	ASSERT_EQ(0, pthread_create(&v.thread, NULL, traced_vgem_storm_thread, &v));
 	while (storm_goes_on(start, t.destroy.fixed > ENOUGH && t.signaled.own > ENOUGH)) {
-		/* Reading takes far longer than a fence is pending. */
+		/* Reading takes far longer than a fence is pending, so wait often per read. */
 		for (i = 0; i < 50; i++)
 			EXPECT_EQ(0, buf_wait(self->buf));
 		read_trace(&t, true);
@@ -837,7 +837,7 @@ TEST_F(trace, events_in_a_storm)
 	       t.wait_end.own, t.destroy.own);
 	TH_LOG("fixed names: %u waits began, %u ended, %u fences ended", t.wait_start.fixed,
 	       t.wait_end.fixed, t.destroy.fixed);
-	/* What has signaled has no names of its own any more. */
+	/* A signaled fence does not have its exporter's names any more. */
 	EXPECT_EQ(0, t.wait_end.own);
 	EXPECT_EQ(0, t.destroy.own);
 	EXPECT_LT(ENOUGH, t.destroy.fixed);

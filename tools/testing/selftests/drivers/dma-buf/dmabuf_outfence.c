@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Out fences of a display that is gone. A CRTC and a writeback connector of vkms give a
- * sync_file each, then the card is closed and the module removed. The fences have to
- * stay what they were: signaled, under the fixed names, wherever user space can take a
- * fence. What the kernel reads meanwhile is for KASAN to judge, on its console.
+ * Out fences of a display that was removed. A CRTC and a writeback connector of vkms give
+ * a sync_file each, then the test closes the card and removes the module. The fences must
+ * stay as they were: signaled, with the fixed names, wherever user space can use a fence.
+ * If the kernel reads freed memory meanwhile, KASAN reports it on the console.
  *
- * No fence is kept pending beyond its device here. The module is in use while the card
- * is open, and closing it removes its framebuffers, for which the kernel waits for all
- * commits, and so for their in-fences.
+ * No fence is pending here after its device was removed. The module is in use while the
+ * card is open, and closing the card removes its framebuffers. For that the kernel waits
+ * for all commits, and so for their in-fences.
  *
- * vkms cancels its timer with a lock held that the timer's callback takes (7.3 does
- * not): if the callback is just starting on another CPU, both wait for ever. So that the
- * timer stays on one CPU and stops only there, what starts and stops it does so on that
- * CPU, and DRM is told not to stop it by itself.
+ * vkms cancels its timer while it holds a lock that the timer's callback takes (7.3 does
+ * not). If the callback is just starting on another CPU, both wait forever. So the test
+ * keeps the timer on one CPU: it starts and stops the display only from that CPU, and
+ * tells DRM not to stop the timer by itself.
  */
 
 #ifndef _GNU_SOURCE
@@ -30,8 +30,8 @@
 #include "dmabuf_util.h"
 #include "sync_file_util.h"
 
-#define MAX_PAUSE_SECONDS 8	/* for what comes soon */
-#define ENOUGH 10		/* a race is to have more reads than that */
+#define MAX_PAUSE_SECONDS 8	/* for a thing that is expected soon */
+#define ENOUGH 10		/* a race must have more reads than that */
 #define ROUNDS 2		/* of a race; each loads and removes the module */
 #define SIZE 64			/* of the display, so that drawing takes no time */
 #define PLANE_TYPE_PRIMARY 1	/* in no header */
@@ -61,7 +61,7 @@ static time_t seconds(void)
 	return now.tv_sec;
 }
 
-/* Reads all of it; whether there is a @word in any line. */
+/* Reads the whole file; returns whether any line contains @word. */
 static bool file_has(const char *path, const char *word)
 {
 	FILE *file = fopen(path, "re");
@@ -85,7 +85,7 @@ static bool fence_wait(int fence)
 	return poll(&pfd, 1, MAX_PAUSE_SECONDS * 1000) == 1 && pfd.revents == POLLIN;
 }
 
-/* From where modules are installed, or from beside this program. */
+/* Loads the installed module, or the one in the directory of this program. */
 static int vkms_load(void)
 {
 	static const char * const names[] = { "drm_kms_helper", MODULE };
@@ -105,7 +105,7 @@ static int vkms_load(void)
 		snprintf(path, sizeof(path), "%s/%s.ko", exe, names[i]);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
-			continue;	/* built in, or missed below */
+			continue;	/* built in, or its absence is noticed below */
 		if (syscall(__NR_finit_module, fd, "", 0) && errno != EEXIST) {
 			close(fd);
 			return -1;
@@ -115,7 +115,7 @@ static int vkms_load(void)
 	return access("/sys/module/" MODULE, F_OK);
 }
 
-/* Others may have it open for a moment, as udev does with each new card. */
+/* Other programs may open the card for a moment, as udev does with each new card. */
 static int vkms_unload(void)
 {
 	time_t start = seconds();
@@ -128,7 +128,7 @@ static int vkms_unload(void)
 	return 0;
 }
 
-/* Of an object's properties, as many as are needed. */
+/* A property of an object. */
 struct prop {
 	__u32 object;
 	__u32 id;
@@ -144,7 +144,7 @@ struct card {
 	__u32 mode;
 	__u32 handles[2];
 	__u32 fbs[2];		/* shown and written to */
-	unsigned int refs;	/* to the latter when nobody writes to it */
+	unsigned int refs;	/* to the latter when no job writes to it */
 	struct prop props[128];
 	unsigned int count;
 };
@@ -197,7 +197,7 @@ static int card_find_connector(struct card *c, const __u32 *ids, unsigned int co
 		struct drm_mode_get_connector get = {
 			.connector_id = ids[i],
 			.modes_ptr = (uintptr_t)&mode,
-			.count_modes = 1,	/* those that are known, without probing */
+			.count_modes = 1,	/* known modes only, without probing */
 		};
 
 		if (ioctl(c->fd, DRM_IOCTL_MODE_GETCONNECTOR, &get))
@@ -273,7 +273,7 @@ static unsigned int card_refs(struct card *c)
 
 	debug_path(c, path, sizeof(path));
 	file = fopen(path, "re");
-	/* Its own count comes first, those of its objects follow. */
+	/* The framebuffer's own count comes first, those of its objects follow. */
 	while (file && !found && getline(&line, &room, file) > 0)
 		if (sscanf(line, "framebuffer[%u]", &id) != 1 && id == c->fbs[1])
 			sscanf(line, " refcount=%u", &found);
@@ -284,8 +284,8 @@ static unsigned int card_refs(struct card *c)
 }
 
 /*
- * The job of a frame that was written back is cleaned up later, and vkms writes nothing
- * then until it is told to: a frame that was asked for before would never be written.
+ * The kernel cleans up the job of a frame some time after writing the frame back. The
+ * cleanup turns vkms's composer off: a frame requested before that is never written.
  */
 static bool card_wait_for_cleanup(struct card *c)
 {
@@ -303,7 +303,7 @@ static bool card_wait_for_cleanup(struct card *c)
 
 static int card_setup(struct card *c)
 {
-	/* 30 frames a second, of which slow machines can draw each. */
+	/* 30 frames a second: even a slow machine can draw all of them. */
 	struct drm_mode_modeinfo mode = {
 		.clock = 168, .vrefresh = 30,
 		.hdisplay = SIZE, .hsync_start = 66, .hsync_end = 68, .htotal = 80,
@@ -356,7 +356,7 @@ struct commit {
 	__u32 props[32];
 	__u64 values[32];
 	unsigned int prop_count;
-	bool bad;		/* the object has no such property */
+	bool bad;		/* an object lacks a property that was set */
 };
 
 static void commit_object(struct commit *m, __u32 object)
@@ -397,8 +397,8 @@ static int commit_send(struct commit *m, struct card *c, __u32 flags)
 }
 
 /*
- * Shows a frame and writes it back, once @in_fence has signaled; -1 is none. Gives the
- * fences of both, that of the CRTC first. Does not wait for an @in_fence, else for all.
+ * Shows a frame and writes it back, once @in_fence has signaled; -1 is none. Returns both
+ * out fences in @fences, that of the CRTC first. Blocks only if there is no @in_fence.
  */
 static int card_show(struct card *c, int in_fence, int fences[2])
 {
@@ -445,8 +445,8 @@ static int card_turn_off(struct card *c)
 }
 
 /*
- * What a commit leaves for later, in the work queues of the kernel, has a framebuffer
- * until its end, and runs code of the module. Nothing in the kernel waits for it.
+ * Work that a commit leaves in the kernel's work queues holds a framebuffer until it
+ * ends, and runs code of the module. Nothing in the kernel waits for this work.
  */
 static void card_wait_for_work(struct card *c)
 {
@@ -473,15 +473,15 @@ static int card_close(struct card *c)
 	return ret;
 }
 
-/* Closes the card and removes all that it was. */
+/* Closes the card and removes the module. */
 static int card_remove(struct card *c)
 {
 	return card_close(c) || vkms_unload() ? -1 : 0;
 }
 
 /*
- * Opens a new card and turns it on, at once: what does not wait runs on any CPU, and
- * would start the timer there.
+ * Opens a new card and turns it on with a blocking commit: a nonblocking one runs on any
+ * CPU, and would start the timer there.
  */
 static int card_load(struct card *c)
 {
@@ -505,7 +505,7 @@ static int card_load(struct card *c)
 	return ret;
 }
 
-/* What SYNC_IOC_FILE_INFO says of the first fence of a sync_file. */
+/* What SYNC_IOC_FILE_INFO reports for the first fence of a sync_file. */
 static int fence_info(int sync_file, struct sync_fence_info *fence)
 {
 	struct sync_file_info info = {
@@ -523,7 +523,7 @@ static bool has_fixed_names(const struct sync_fence_info *fence)
 	       !strcmp(fence->obj_name, SIGNALED_TIMELINE);
 }
 
-/* Of the CRTC or, for @i of 1, of the connector. */
+/* Whether the names are those of the CRTC or, if @i is 1, of the connector. */
 static bool has_own_names(struct card *c, const struct sync_fence_info *fence, int i)
 {
 	char timeline[32];
@@ -534,7 +534,7 @@ static bool has_own_names(struct card *c, const struct sync_fence_info *fence, i
 	       !strncmp(fence->obj_name, timeline, strlen(timeline));
 }
 
-/* What is wrong with a signaled fence, or "". */
+/* Returns what is wrong with a signaled fence, or "". */
 static const char *wrong_with_signaled(int sync_file)
 {
 	struct sync_fence_info fence;
@@ -551,7 +551,7 @@ static const char *wrong_with_signaled(int sync_file)
 	return text;
 }
 
-/* The same, in every way that there is to use it; @other: a sync_file to merge it with. */
+/* The same, using the fence in every possible way; merges it with the sync_file @other. */
 static const char *wrong_with_kept(int sync_file, int other)
 {
 	struct sync_set_deadline deadline = { .deadline_ns = 1 };
@@ -595,7 +595,7 @@ FIXTURE_SETUP(vkms)
 	self->timeline = timeline_new();
 	ASSERT_LE(0, self->timeline)
 		TH_LOG("no sw_sync: is CONFIG_SW_SYNC on and debugfs mounted?");
-	/* Left over from a test that was killed, or it is not for tests. */
+	/* Loaded by a test that was killed, or used by another program. */
 	if (!access("/sys/module/" MODULE, F_OK) && vkms_unload())
 		SKIP(return, MODULE " is in use or built in");
 	if (vkms_load())
@@ -611,7 +611,7 @@ FIXTURE_SETUP(vkms)
 		fclose(file);
 	}
 	loaded = !card_load(&self->card);
-	if (!loaded)	/* then there is no teardown */
+	if (!loaded)	/* the teardown does not run after a failed setup */
 		restore_offdelay(self->offdelay);
 	ASSERT_TRUE(loaded)
 		TH_LOG("cannot turn the display on: %s", strerror(errno));
@@ -619,7 +619,7 @@ FIXTURE_SETUP(vkms)
 
 FIXTURE_TEARDOWN(vkms)
 {
-	/* First, so that no commit waits for a fence of it any more. */
+	/* First, so that no commit waits for a fence of the timeline any more. */
 	close(self->timeline);
 	if (self->card.fd >= 0)
 		EXPECT_EQ(0, card_close(&self->card));
@@ -628,7 +628,7 @@ FIXTURE_TEARDOWN(vkms)
 	restore_offdelay(self->offdelay);
 }
 
-/* Out fences that are pending until the timeline is advanced to @value. */
+/* Gets out fences that are pending until the timeline is advanced to @value. */
 static int show_later(struct card *c, int timeline, unsigned int value, int fences[2])
 {
 	int in_fence = timeline_fence(timeline, value), ret;
@@ -667,7 +667,7 @@ struct recorded {
 	unsigned int fixed;
 };
 
-/* Of all fences whose context vkms has had a fence on. */
+/* The events of all contexts that have had a fence of vkms. */
 struct trace {
 	struct recorded signaled, wait_start, wait_end, destroy, other;
 	unsigned int contexts[8];
@@ -750,7 +750,7 @@ TEST_F_TIMEOUT(vkms, fences_outlive_the_module, 120)
 	ASSERT_LE(0, buf)
 		TH_LOG("no udmabuf: %s", strerror(errno));
 	ASSERT_EQ(0, show_later(&self->card, self->timeline, 1, self->fences));
-	/* Into debugfs by a buffer. */
+	/* debugfs lists the fence if it is imported into a buffer. */
 	listed = !buf_import(buf, DMA_BUF_SYNC_WRITE, self->fences[0]);
 	ASSERT_TRUE(listed || errno == ENOTTY);
 	EXPECT_EQ(listed, file_has(BUFINFO, MODULE));
@@ -770,7 +770,7 @@ TEST_F_TIMEOUT(vkms, fences_outlive_the_module, 120)
 	}
 	close(buf);
 
-	/* Let the kernel wait for them: a commit of the module's next instance. */
+	/* A commit to the module's next instance lets the kernel wait for them. */
 	ASSERT_EQ(0, card_load(&self->card));
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, card_show(&self->card, self->fences[i], later));
@@ -792,11 +792,11 @@ TEST_F_TIMEOUT(vkms, fences_outlive_the_module, 120)
 	read_trace(&t);
 	trace_end();
 	EXPECT_STREQ("", t.bad);
-	/* Of two cards: one pair of fences and three. */
+	/* The first card had one pair of fences, the second three. */
 	EXPECT_EQ(4, t.count);
 	EXPECT_EQ(8, t.signaled.own);
 	EXPECT_EQ(0, t.signaled.fixed);
-	/* One wait for each of the two, which have signaled. */
+	/* One wait for each of the two kept fences, which have signaled. */
 	EXPECT_EQ(0, t.wait_start.own);
 	EXPECT_LE(2, t.wait_start.fixed);
 	EXPECT_EQ(0, t.wait_end.own);
@@ -805,7 +805,7 @@ TEST_F_TIMEOUT(vkms, fences_outlive_the_module, 120)
 	EXPECT_EQ(8, t.destroy.fixed);
 }
 
-/* Fences to be read: they change hands with each round. */
+/* The fences that the thread reads: each round replaces them. */
 struct race {
 	pthread_mutex_t lock;
 	int fences[2];
@@ -823,7 +823,7 @@ static void race_read(struct race *r, int sync_file)
 	buf_poll(sync_file, POLLIN);
 	if (merged < 0 || fence_info(merged, &fence) || fence_info(sync_file, &fence))
 		snprintf(r->bad, sizeof(r->bad), "cannot read a fence: %s", strerror(errno));
-	/* It may signal after its names were taken, or between the two. */
+	/* The fence may signal after its names were read, or between the two reads. */
 	else if ((strcmp(fence.driver_name, MODULE) &&
 		  strcmp(fence.driver_name, DETACHED_DRIVER)) ||
 		 (strncmp(fence.obj_name, "CRTC:", 5) &&
@@ -855,7 +855,7 @@ static void *race_thread(void *data)
 	return NULL;
 }
 
-/* Until there have been some more reads of that kind. */
+/* Waits until there have been some more reads of that kind. */
 static bool race_goes_on(unsigned int *reads)
 {
 	unsigned int before = __atomic_load_n(reads, __ATOMIC_RELAXED);
@@ -890,7 +890,7 @@ TEST_F_TIMEOUT(vkms, readers_race_with_removal, 120)
 	int round, i;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, race_thread, &r));
-	/* The reader may run beside what it races with. */
+	/* The reader may run on other CPUs than the code that it races with. */
 	pthread_setaffinity_np(thread, sizeof(self->cpus), &self->cpus);
 	for (round = 0; round < ROUNDS; round++) {
 		if (round)

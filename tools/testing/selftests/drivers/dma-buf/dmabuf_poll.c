@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * poll() and epoll on a dma-buf that is in use, and what happens when it is closed
- * meanwhile. The fences come from vgem, not from an import, so that this runs on
- * any kernel: where the buffer does not outlive the callback of its poll, the
- * close_* cases bring the machine down.
+ * poll() and epoll on a dma-buf that is in use, and closing it while a callback is
+ * pending. The fences come from vgem, not from an import, so that the test runs on
+ * any kernel. If the buffer does not outlive the callback of its poll, the close_*
+ * cases crash the machine.
  */
 
 #include <pthread.h>
@@ -101,10 +101,10 @@ TEST_F(poll, signal_wakes_all_waiters)
 
 static void drop_buffer(int vgem, int buf, __u32 handle)
 {
-	/* The handle holds the dma-buf too. */
+	/* The handle also holds the dma-buf. */
 	gem_close(vgem, handle);
 	close(buf);
-	/* The last reference goes from a work item or on the way out. */
+	/* A work item or the return to user space drops the last reference. */
 	usleep(100000);
 }
 
@@ -141,7 +141,7 @@ TEST_F(poll, close_with_epoll_callback_out)
 	drop_buffer(self->vgem, buf, handle);
 	EXPECT_EQ(0, vgem_signal(self->vgem, fence));
 	usleep(100000);
-	/* Once the callback has run, nothing holds the file any more. */
+	/* After the callback has run, nothing holds the file any more. */
 	EXPECT_EQ(0, epoll_wait(ep, &event, 1, 100));
 	close(ep);
 }
@@ -158,7 +158,7 @@ static void *epoll_thread(void *data)
 	return NULL;
 }
 
-/* Waits in one thread race with the last close and the signal in another. */
+/* epoll_wait() in one thread races with the last close and the signal in another. */
 TEST_F(poll, close_races_with_epoll)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT };

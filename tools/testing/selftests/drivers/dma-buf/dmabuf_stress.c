@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Eight threads export, import, poll, close and signal on one buffer for
- * DMABUF_STRESS_SECONDS (30). Nothing may be lost meanwhile: a writer of which
- * everybody knows that it is pending keeps the buffer busy at all times, and once
- * all timelines are gone the buffer is idle.
+ * DMABUF_STRESS_SECONDS (30). No fence may be lost meanwhile: a writer that never
+ * signals keeps the buffer busy at all times, and after all timelines have been
+ * closed the buffer is idle.
  */
 
 #include <pthread.h>
@@ -16,20 +16,20 @@
 
 #define THREADS 8
 #define TIMELINES 4
-/* How many steps of a timeline a fence is ahead at most. */
+/* The largest number of steps that a fence is ahead of its timeline. */
 #define AHEAD 8
 
 struct shared {
 	int buf;
 	int timelines[TIMELINES];
-	/* How far each has been advanced. */
+	/* The value to which each has been advanced. */
 	unsigned int values[TIMELINES];
 	bool stop;
-	/* Looks that found the buffer idle although a writer was pending. */
+	/* The number of times that the buffer was idle although a writer was pending. */
 	unsigned int lost;
-	/* Calls that failed and had no reason to. */
+	/* Calls that failed without a reason. */
 	unsigned int failed;
-	/* Imports of fences that had not signaled when they were done. */
+	/* Imports after which the fence was still pending. */
 	unsigned int pending;
 };
 
@@ -59,7 +59,7 @@ static void export_one(struct worker *w, unsigned int flags)
 	close(fd);
 }
 
-/* A fence some steps ahead, so that it is pending for a while and then signals. */
+/* A fence some steps ahead: it is pending for a while and then signals. */
 static int new_fence(struct worker *w)
 {
 	unsigned int i = rand_r(&w->seed) % TIMELINES;
@@ -98,7 +98,7 @@ static void poll_one(struct worker *w)
 		__sync_fetch_and_add(&w->shared->lost, 1);
 }
 
-/* Another file descriptor in an epoll set, closed while it waits. */
+/* Another file descriptor in an epoll set, closed while its callback is pending. */
 static void epoll_one(struct worker *w)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT };
@@ -112,7 +112,7 @@ static void epoll_one(struct worker *w)
 	close(ep);
 }
 
-/* A buffer of its own that goes away while its fences are polled. */
+/* Another buffer, closed while its fences are polled. */
 static void close_one(struct worker *w)
 {
 	int buf = buf_udmabuf(), fence = new_fence(w);
@@ -124,7 +124,7 @@ static void close_one(struct worker *w)
 	close(fence);
 }
 
-/* Mesa's loop: export what is there, add one's own, give all of it back. */
+/* Mesa's loop, without work of its own: export all fences, import them again. */
 static void roundtrip_one(struct worker *w)
 {
 	int fd = buf_export(w->shared->buf, DMA_BUF_SYNC_RW);
@@ -184,7 +184,7 @@ FIXTURE_TEARDOWN(stress)
 {
 }
 
-/* The longest it may take, whatever DMABUF_STRESS_SECONDS says. */
+/* The longest time allowed, whatever DMABUF_STRESS_SECONDS is. */
 TEST_F_TIMEOUT(stress, one_buffer_eight_threads, 600)
 {
 	const char *env = getenv("DMABUF_STRESS_SECONDS");
@@ -199,7 +199,7 @@ TEST_F_TIMEOUT(stress, one_buffer_eight_threads, 600)
 		shared.timelines[i] = timeline_new();
 		ASSERT_LE(0, shared.timelines[i]);
 	}
-	/* The one that stays pending. */
+	/* The writer that stays pending. */
 	writer = timeline_new();
 	ASSERT_EQ(0, buf_import(shared.buf, DMA_BUF_SYNC_WRITE,
 				timeline_fence(writer, 1)));
@@ -225,7 +225,7 @@ TEST_F_TIMEOUT(stress, one_buffer_eight_threads, 600)
 
 	snapshot = buf_export(shared.buf, DMA_BUF_SYNC_RW);
 	EXPECT_EQ(0, sync_status(snapshot));
-	/* The writer, and what is pending, once as a reader and once as a writer. */
+	/* The writer, and all pending fences, once as a reader and once as a writer. */
 	EXPECT_GE(2 * (TIMELINES * AHEAD + 1), sync_count(snapshot));
 	for (i = 0; i < TIMELINES; i++)
 		close(shared.timelines[i]);

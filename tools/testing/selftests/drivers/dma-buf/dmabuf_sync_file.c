@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * DMA_BUF_IOCTL_EXPORT_SYNC_FILE and DMA_BUF_IOCTL_IMPORT_SYNC_FILE: the ABI, errno
- * by errno, and what they mean for those who wait for a buffer. Mesa takes ENOTTY,
- * EBADF and ENOSYS for "not there" and any other errno for a fatal fault, so each
- * of them counts.
+ * by errno, and what they mean for accesses that wait for a buffer. Mesa takes
+ * ENOTTY, EBADF and ENOSYS as "not supported" and any other errno as a fatal error,
+ * so each errno matters.
  */
 
 #include <pthread.h>
@@ -19,7 +19,7 @@
 
 #define CAPABILITY "/sys/kernel/dmabuf/caps/sync_file_import_export"
 
-/* What the ioctl itself says; on success the errno is 0. */
+/* Return the errno of the ioctl, or 0 on success. */
 static int export_errno(int buf, void *arg)
 {
 	return ioctl(buf, DMA_BUF_IOCTL_EXPORT_SYNC_FILE, arg) ? errno : 0;
@@ -41,7 +41,7 @@ FIXTURE(sync_file)
 	int timeline;
 	int fence;
 	int fds;
-	/* Memory that can be read only, and an address that is nowhere. */
+	/* Memory that is read-only, and an address without access. */
 	struct dma_buf_export_sync_file *readonly;
 	void *nowhere;
 };
@@ -104,7 +104,7 @@ TEST_F(sync_file, errno_unknown_ioctl)
 		EXPECT_EQ(-1, ioctl(self->buf, _IOWR('b', nr, __u64), arg));
 		EXPECT_EQ(ENOTTY, errno);
 	}
-	/* The right number with another direction or size is another ioctl. */
+	/* The same number with another direction or size is another ioctl. */
 	EXPECT_EQ(-1, ioctl(self->buf, _IOW('b', 2, __u64), arg));
 	EXPECT_EQ(ENOTTY, errno);
 	EXPECT_EQ(-1, ioctl(self->buf, _IOWR('b', 3, __u64), arg));
@@ -164,7 +164,7 @@ TEST_F(sync_file, errno_efault_half_a_struct)
 	EXPECT_EQ(EFAULT, import_errno(self->buf, end + 4092));
 }
 
-/* The copy back fails when all else is done: nothing of it may be left. */
+/* Copying the struct back fails after all other steps: they have to be undone. */
 TEST_F(sync_file, errno_efault_on_the_way_back)
 {
 	int i;
@@ -177,7 +177,7 @@ TEST_F(sync_file, errno_efault_on_the_way_back)
 
 static int leave_no_fd(void)
 {
-	/* The next file would get this number. */
+	/* The next file would get the number in next. */
 	struct rlimit limit;
 	int next = dup(0);
 
@@ -195,7 +195,7 @@ TEST_F(sync_file, errno_emfile)
 	ASSERT_EQ(0, leave_no_fd());
 	EXPECT_EQ(EMFILE, export_errno(self->buf, &arg));
 	EXPECT_EQ(EMFILE, export_errno(self->buf, self->readonly));
-	/* An import needs none. */
+	/* An import needs no new file descriptor. */
 	EXPECT_EQ(0, import_fd_errno(self->buf, self->fence));
 }
 
@@ -301,7 +301,7 @@ TEST_F(sync_file, idle_buffer_gives_a_signaled_stub)
 	}
 }
 
-/* What Mesa does to find out whether the ioctls are there. */
+/* How Mesa finds out whether the kernel has the ioctls. */
 TEST_F(sync_file, mesa_probe)
 {
 	int fd = buf_export(self->buf, DMA_BUF_SYNC_RW);
@@ -312,7 +312,7 @@ TEST_F(sync_file, mesa_probe)
 	EXPECT_EQ(POLLIN | POLLOUT, buf_poll(self->buf, POLLIN | POLLOUT));
 }
 
-/* A read waits for writers, a write for all, and both at once is a write. */
+/* A read waits for writers, a write waits for all, and READ|WRITE is a write. */
 TEST_F(sync_file, export_rw_equals_write)
 {
 	int reader = timeline_fence(self->timeline, 2);
@@ -375,7 +375,7 @@ TEST_F(sync_file, writer_takes_no_readers_along)
 	EXPECT_EQ(POLLIN | POLLOUT, buf_poll(self->buf, POLLIN | POLLOUT));
 }
 
-/* Readers are waited for beside a writer that is still pending. */
+/* A pending writer keeps the buffer busy beside a reader that has signaled. */
 TEST_F(sync_file, exclusive_counts_beside_shared)
 {
 	int other = timeline_new(), reader = timeline_fence(other, 1);
@@ -511,7 +511,7 @@ TEST_F(sync_file, a_snapshot_outlives_its_buffer)
 	close(snapshot);
 }
 
-/* Poll an imported fence, close everything, then signal. */
+/* Polls an imported fence, closes buffer and sync_file, then signals. */
 TEST_F(sync_file, close_with_poll_on_imported_fence)
 {
 	ASSERT_EQ(0, buf_import(self->buf, DMA_BUF_SYNC_WRITE, self->fence));
@@ -557,7 +557,7 @@ TEST_F(sync_file, error_of_a_fence_ends_the_wait)
 
 TEST_F_TIMEOUT(sync_file, many_imports_do_not_grow, 120)
 {
-	/* That nothing grows does not depend on the width of the program. */
+	/* The growth does not depend on the word size; 32-bit programs do fewer rounds. */
 	const int count = sizeof(long) == 8 ? 10000 : 1000;
 	int i, fence, snapshot;
 
@@ -567,7 +567,7 @@ TEST_F_TIMEOUT(sync_file, many_imports_do_not_grow, 120)
 		close(fence);
 	}
 	snapshot = buf_export(self->buf, DMA_BUF_SYNC_RW);
-	/* The latest reader and the latest writer, or what stands for both. */
+	/* The latest reader and the latest writer, or one fence for both. */
 	EXPECT_LE(1, sync_count(snapshot));
 	EXPECT_GE(2, sync_count(snapshot));
 	timeline_advance(self->timeline, count);
@@ -576,7 +576,7 @@ TEST_F_TIMEOUT(sync_file, many_imports_do_not_grow, 120)
 	EXPECT_EQ(1, sync_status(snapshot));
 }
 
-/* A buffer goes through a fork like any other file. */
+/* A child process inherits a buffer like any other file. */
 TEST_F(sync_file, import_in_another_process)
 {
 	int status;
@@ -602,7 +602,7 @@ static bool write_file(const char *path, const char *text)
 	return ok;
 }
 
-/* Lets the nth operation that can fail do so; false if there was none left. */
+/* Lets the nth operation that can fail do so; returns false if there are fewer. */
 static bool fail_nth(unsigned int nth, int buf, bool export, unsigned int flags,
 		     int fence, int *err)
 {
@@ -623,13 +623,13 @@ static bool fail_nth(unsigned int nth, int buf, bool export, unsigned int flags,
 	memset(text, 0, sizeof(text));
 	if (pread(fd, text, sizeof(text) - 1, 0) < 0)
 		text[0] = '0';
-	/* Not used up: switch it off. */
+	/* If the count is not used up, switch it off. */
 	ret = atoi(text) ? write(fd, "0", 1) : 0;
 	close(fd);
 	return atoi(text) == 0;
 }
 
-/* Every allocation and every access to user memory, each failing in turn. */
+/* Lets each allocation and each access to user memory fail in turn. */
 TEST_F(sync_file, errno_when_anything_fails)
 {
 	int other = timeline_new(), second = timeline_fence(other, 1);
@@ -656,11 +656,11 @@ TEST_F(sync_file, errno_when_anything_fails)
 				fault += err == EFAULT;
 				EXPECT_TRUE(!err || err == ENOMEM || err == EFAULT)
 					TH_LOG("errno %d", err);
-				/* What was there before is still waited for. */
+				/* The fence that was there before still keeps the buffer busy. */
 				EXPECT_EQ(0, buf_poll(self->buf, POLLIN | POLLOUT));
 				/*
-				 * A number may be taken without a file, too: the
-				 * lowest is that of fail-nth, an export's the next.
+				 * A number may also leak without a file: the lowest
+				 * was that of fail-nth, the next that of an export.
 				 */
 				fd[0] = dup(other);
 				fd[1] = dup(other);
@@ -682,7 +682,7 @@ TEST_F(sync_file, errno_when_anything_fails)
 	EXPECT_EQ(POLLIN | POLLOUT, buf_poll(self->buf, POLLIN | POLLOUT));
 }
 
-/* The same over each exporter. */
+/* The semantics with each exporter. */
 FIXTURE(exporter)
 {
 	int buf;
@@ -775,7 +775,7 @@ static unsigned int elapsed_ms(const struct timespec *since)
 	       (now.tv_nsec - since->tv_nsec) / 1000000;
 }
 
-/* DMA_BUF_IOCTL_SYNC waits at the start, for what the access has to wait for. */
+/* DMA_BUF_IOCTL_SYNC waits at START, for the fences that the access depends on. */
 TEST_F(exporter, cpu_access_waits)
 {
 	struct dma_buf_sync start = { .flags = DMA_BUF_SYNC_START };
@@ -787,7 +787,7 @@ TEST_F(exporter, cpu_access_waits)
 	for (access = 1; access <= 3; access++) {
 		int fence = timeline_fence(self->timeline, access);
 
-		/* A writer for the reader, a reader for the writers. */
+		/* A read waits for a writer, a write for a reader. */
 		ASSERT_EQ(0, buf_import(self->buf, access == DMA_BUF_SYNC_READ ?
 					DMA_BUF_SYNC_WRITE : DMA_BUF_SYNC_READ, fence));
 		clock_gettime(CLOCK_MONOTONIC, &since);
@@ -803,7 +803,7 @@ TEST_F(exporter, cpu_access_waits)
 	}
 }
 
-/* After the only writer the only reader: the one does not hide the other. */
+/* One writer, then one reader: the wait for the writer does not skip the reader. */
 TEST_F(exporter, cpu_access_waits_for_reader_after_writer)
 {
 	struct dma_buf_sync start = {
@@ -852,7 +852,7 @@ TEST_F(exporter, cpu_access_end_does_not_wait)
 		.flags = DMA_BUF_SYNC_END | DMA_BUF_SYNC_RW,
 	};
 
-	/* udmabuf insists on a start before an end. */
+	/* udmabuf requires a START before an END. */
 	ASSERT_EQ(0, ioctl(self->buf, DMA_BUF_IOCTL_SYNC, &start));
 	ASSERT_EQ(0, buf_import(self->buf, DMA_BUF_SYNC_WRITE,
 				timeline_fence(self->timeline, 1)));

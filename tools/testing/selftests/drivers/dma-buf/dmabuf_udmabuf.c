@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A udmabuf is a dma-buf of pages that belong to a memfd: it keeps them when the memfd loses
- * them, nobody can seal the memfd against writing while a buffer has pages of it, and a buffer
- * that could not be given to the process is not there. Its CPU access makes a mapping for DMA
- * of its own, once, which has to fit each access.
+ * A udmabuf is a dma-buf of pages that belong to a memfd. It keeps the pages when the memfd
+ * loses them. The memfd cannot be sealed against writing while a buffer has pages of it. A
+ * buffer for which the process has no free descriptor is freed. CPU access makes one mapping
+ * for DMA, once, which has to fit all later accesses.
  */
 
 #ifndef _GNU_SOURCE
@@ -23,7 +23,7 @@
 #define BUFINFO "/sys/kernel/debug/dma_buf/bufinfo"
 #define DMA_DEBUG "/sys/kernel/debug/dma-api/"
 
-/* A memfd as udmabuf wants it. */
+/* A memfd with the seals that udmabuf requires. */
 static int memfd_new(size_t size)
 {
 	int memfd = syscall(__NR_memfd_create, "dmabuf-udmabuf", MFD_ALLOW_SEALING);
@@ -35,7 +35,7 @@ static int memfd_new(size_t size)
 	return memfd;
 }
 
-/* A buffer of the first @size bytes. */
+/* A buffer of the first @size bytes of @memfd. */
 static int create(int dev, int memfd, size_t size)
 {
 	struct udmabuf_create arg = {
@@ -95,7 +95,7 @@ static long kernel_taints(void)
 	return taints;
 }
 
-/* The memfd can lose pages while they are mapped: all of them when it is closed, or some. */
+/* The memfd can lose mapped pages: all when it is closed, some when a hole is punched. */
 TEST_F(udmabuf, keeps_what_its_memfd_loses)
 {
 	long taints = kernel_taints();
@@ -118,11 +118,11 @@ TEST_F(udmabuf, keeps_what_its_memfd_loses)
 	close(buf);
 	self->memfd = -1;
 	EXPECT_LE(0, taints);
-	/* "Bad page cache", where that is no BUG. */
+	/* Without CONFIG_DEBUG_VM the fault is reported as "Bad page cache", which taints. */
 	EXPECT_EQ(taints, kernel_taints());
 }
 
-/* The mapping of a udmabuf holds no pages to be had by others; that of its memfd does. */
+/* get_user_pages() fails on a mapping of a udmabuf, and works on a mapping of its memfd. */
 TEST_F(udmabuf, pages_are_had_through_the_memfd)
 {
 	struct iovec iov = { .iov_len = self->page };
@@ -150,7 +150,7 @@ TEST_F(udmabuf, pages_are_had_through_the_memfd)
 	close(buf);
 }
 
-/* How many buffers of udmabuf the kernel has, or -1. */
+/* The number of udmabufs in the kernel, or -1. */
 static int count_udmabufs(void)
 {
 	FILE *file = fopen(BUFINFO, "re");
@@ -166,7 +166,7 @@ static int count_udmabufs(void)
 	return count;
 }
 
-/* A process without a free file descriptor gets no buffer, and leaves none. */
+/* A process without a free file descriptor gets no buffer, and leaks none. */
 TEST_F(udmabuf, no_free_descriptor)
 {
 	int before = count_udmabufs(), buf, i;
@@ -216,7 +216,7 @@ static unsigned long long now_ns(void)
 	return time.tv_sec * 1000000000ULL + time.tv_nsec;
 }
 
-/* The threads who meet here go on at the same time. */
+/* Two threads that meet here continue at the same time. */
 static void meet(unsigned int *ready)
 {
 	__atomic_add_fetch(ready, 1, __ATOMIC_RELAXED);
@@ -250,17 +250,17 @@ static void *seal_thread(void *data)
 	return NULL;
 }
 
-/* So many that looking through them for pages in use takes longer than creating a buffer. */
+/* With this many pages, adding a seal takes longer than creating a buffer. */
 #define MANY 2048
 #define ROUNDS 60
 #define RACE_NS 8000000000ULL
 #define STEP_NS 2000
 
 /*
- * A seal that was added means that nobody writes any more, so one of the two has to fail. The
- * buffer has the first page, which adding the seal looks at first: without a lock, all of the
- * time until it has looked at the last one is too late for it to see the buffer. Whoever comes
- * first in a round comes a little later in the next.
+ * After a seal was added nobody can write any more, so one of the two calls has to fail. The
+ * buffer has the first page, which adding the seal checks first. Without a lock, adding the
+ * seal misses a buffer that is created after that check and before the check of the last page.
+ * The call that wins a round starts a little later in the next round.
  */
 TEST_F_TIMEOUT(udmabuf, sealed_or_created, 90)
 {
@@ -278,7 +278,7 @@ TEST_F_TIMEOUT(udmabuf, sealed_or_created, 90)
 		meet(&s.ready);
 		spin(lead);
 		buf = create(self->dev, s.memfd, self->page);
-		/* The buffer is there until the seal is added or not. */
+		/* Keep the buffer until the attempt to add the seal is over. */
 		pthread_join(s.thread, NULL);
 		if (buf >= 0 && !s.ret) {
 			both++;
@@ -318,8 +318,8 @@ static void *sync_thread(void *data)
 }
 
 /*
- * The first who synchronizes a udmabuf has a table of its pages made. Two that are first leave one
- * table: another would be leaked, which kmemleak tells when all tests are done.
+ * The first sync of a udmabuf makes a table of its pages. If two threads make the first sync at
+ * the same time, there must be only one table. kmemleak reports a leaked one after all tests.
  */
 TEST_F(udmabuf, synchronized_by_two_at_once)
 {
@@ -344,7 +344,7 @@ TEST_F(udmabuf, synchronized_by_two_at_once)
 	}
 }
 
-/* What the debugging of the DMA API has complained of so far, said or not; or -1 without it. */
+/* Errors that CONFIG_DMA_API_DEBUG has counted so far, printed or not; or -1 without it. */
 static long dma_errors(void)
 {
 	FILE *file = fopen(DMA_DEBUG "disabled", "re");
@@ -364,7 +364,7 @@ static long dma_errors(void)
 	return count;
 }
 
-/* Whichever direction comes first, the others are right, too. */
+/* Whichever direction is synced first, syncs in the other directions are right, too. */
 TEST_F(udmabuf, synchronized_in_any_direction)
 {
 	static const __u64 directions[] = {
@@ -397,7 +397,7 @@ TEST_F(udmabuf, synchronized_in_any_direction)
 		munmap(view, self->size);
 		close(buf);
 	}
-	/* The mappings are gone as they were made. */
+	/* The buffers were unmapped in the direction in which they were mapped. */
 	EXPECT_EQ(before, dma_errors());
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Buffers from every exporter that needs no hardware, and vgem's own fences on
- * them. What returns a file descriptor returns -1 with errno if it fails. The
- * config file beside this one lists what the kernel needs.
+ * Buffers from every exporter that needs no hardware, and vgem's fences on vgem's
+ * buffers. Functions that return a file descriptor return -1 and set errno if they
+ * fail. The config file beside this one lists the options that the kernel needs.
  */
 
 #ifndef DMABUF_UTIL_H
@@ -43,7 +43,7 @@
 
 #define BUF_SIZE 65536
 
-/* Writes @value into a file of the kernel's. */
+/* Writes @value into a file of sysfs, procfs or debugfs. */
 static inline int put(const char *path, const char *value)
 {
 	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
@@ -57,8 +57,8 @@ static inline int put(const char *path, const char *value)
 }
 
 /*
- * From here on this process gets no file descriptor, and EMFILE for an error. @before is what
- * setrlimit() takes to end that.
+ * Makes every further attempt of this process to get a file descriptor fail with EMFILE.
+ * setrlimit() with *@before ends that.
  */
 static inline int no_more_fds(struct rlimit *before)
 {
@@ -73,7 +73,7 @@ static inline int no_more_fds(struct rlimit *before)
 	return setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Also gives the @memfd below it, or -1. It is the caller's to close, also on failure. */
+/* Also returns its memfd in @memfd, or -1. The caller closes it, also on failure. */
 static inline int udmabuf_new(size_t size, int *memfd)
 {
 	struct udmabuf_create create = { .size = size };
@@ -119,7 +119,7 @@ static inline int buf_heap(void)
 	return ret ? -1 : (int)data.fd;
 }
 
-/* The device of a DRM driver, by the driver's name. */
+/* Opens the device of the DRM driver with that name. */
 static inline int drm_open(const char *driver)
 {
 	char path[32], name[32];
@@ -145,7 +145,7 @@ static inline int drm_open(const char *driver)
 	return -1;
 }
 
-/* A buffer of vgem; its handle on @vgem stays open, for fences of vgem's own. */
+/* A buffer of vgem; its handle on @vgem stays open, for vgem's own fences. */
 static inline int buf_vgem_handle(int vgem, __u32 *handle)
 {
 	struct drm_mode_create_dumb create = {
@@ -178,7 +178,7 @@ static inline int buf_vgem(void)
 	return buf;
 }
 
-/* A fence of vgem on a buffer of vgem; signals by itself after ten seconds. */
+/* A fence of vgem on a buffer of vgem; it signals by itself after ten seconds. */
 static inline int vgem_attach(int vgem, __u32 handle, bool write, __u32 *fence)
 {
 	struct drm_vgem_fence_attach arg = {
@@ -198,7 +198,7 @@ static inline int vgem_signal(int vgem, __u32 fence)
 	return ioctl(vgem, DRM_IOCTL_VGEM_FENCE_SIGNAL, &arg);
 }
 
-/* The events of @events that are there now. */
+/* Returns those of @events that are set now. */
 static inline int buf_poll(int buf, int events)
 {
 	struct pollfd pfd = { .fd = buf, .events = events };

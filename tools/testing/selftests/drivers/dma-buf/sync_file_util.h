@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Fences that a test can signal when it likes (sw_sync, in debugfs), sync_files, and
- * the ioctls that carry them to a dma-buf and back.
+ * Fences that a test can signal at any time (sw_sync, in debugfs), sync_files, and the
+ * ioctls that import them into a dma-buf and export them from it.
  */
 
 #ifndef SYNC_FILE_UTIL_H
@@ -33,7 +33,7 @@ static inline int timeline_new(void)
 	return open("/sys/kernel/debug/sync/sw_sync", O_RDWR | O_CLOEXEC);
 }
 
-/* A sync_file that signals once the timeline was advanced to @value. */
+/* A sync_file that signals when the timeline has been advanced to @value. */
 static inline int timeline_fence(int timeline, unsigned int value)
 {
 	struct sw_sync_create_fence_data data = { .value = value };
@@ -73,7 +73,7 @@ static inline int sync_count(int sync_file)
 							     (int)info.num_fences;
 }
 
-#ifndef DMA_BUF_IOCTL_EXPORT_SYNC_FILE	/* headers of 5.10 without them */
+#ifndef DMA_BUF_IOCTL_EXPORT_SYNC_FILE	/* headers of 5.10 lack them */
 struct dma_buf_export_sync_file {
 	__u32 flags;
 	__s32 fd;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A display of samples/vfio-mdev/mbochs.c: created and removed in sysfs, opened
- * through its VFIO group, driven as a guest would drive it. What returns a file
- * descriptor returns -1 with errno if it fails.
+ * through its VFIO group, driven as a guest would drive it. Functions that return
+ * int return 0, or -1 with errno, unless their comment says otherwise.
  */
 
 #ifndef MBOCHS_UTIL_H
@@ -30,7 +30,7 @@ enum { VBE_XRES = 1, VBE_YRES, VBE_BPP, VBE_ENABLE, VBE_X_OFFSET = 8, VBE_Y_OFFS
 
 #define VBE_ON 0x41	/* enabled, linear framebuffer */
 
-/* From include/drm/drm_plane.h, which user space does not have. */
+/* As in include/drm/drm_plane.h, which user space cannot include. */
 enum { PLANE_OVERLAY, PLANE_PRIMARY, PLANE_CURSOR };
 
 #define FORMAT_XRGB8888 0x34325258	/* XR24 */
@@ -54,13 +54,13 @@ static inline int sysfs_write(const char *path, const char *text)
 	return ret;
 }
 
-/* Waits for the device to be closed, if it is open. */
+/* If the device is open, this waits until it is closed. */
 static inline int mbochs_remove(void)
 {
 	return sysfs_write(MBOCHS_DEVICE "/remove", "1");
 }
 
-/* The driver: there already, installed, or beside the program. */
+/* Find or load the driver: loaded already, installed, or beside the program. */
 static inline int mbochs_load(void)
 {
 	char exe[256], command[300];
@@ -89,7 +89,7 @@ static inline int mbochs_create(void)
 	return sysfs_write(MBOCHS_TYPE "/create", MBOCHS_UUID);
 }
 
-/* How many more displays of this type there is memory for. */
+/* Returns for how many more displays of this type there is memory, or -1. */
 static inline int mbochs_available(void)
 {
 	FILE *file = fopen(MBOCHS_TYPE "/available_instances", "r");
@@ -115,7 +115,7 @@ static inline int mbochs_region(int dev, unsigned int index, uint64_t *offset,
 	return 0;
 }
 
-/* A mapping holds the device as its file descriptor does: closing ends both. */
+/* A mapping holds the device like its file descriptor: mbochs_close() ends both. */
 static inline uint32_t *mbochs_bar0(struct mbochs *mb)
 {
 	void *map;
@@ -191,7 +191,7 @@ static inline int mbochs_mode(const struct mbochs *mb, unsigned int width,
 	       mbochs_set(mb, VBE_ENABLE, VBE_ON) ? -1 : 0;
 }
 
-/* 0 or the errno of a query. */
+/* Returns 0, or the errno of the query. */
 static inline int plane_query(const struct mbochs *mb, unsigned int flags,
 			      unsigned int type,
 			      struct vfio_device_gfx_plane_info *info)
@@ -202,13 +202,14 @@ static inline int plane_query(const struct mbochs *mb, unsigned int flags,
 	return ioctl(mb->dev, VFIO_DEVICE_QUERY_GFX_PLANE, info) ? errno : 0;
 }
 
+/* The same for the primary plane, as a dma-buf. */
 static inline int plane_primary(const struct mbochs *mb,
 				struct vfio_device_gfx_plane_info *info)
 {
 	return plane_query(mb, VFIO_GFX_PLANE_TYPE_DMABUF, PLANE_PRIMARY, info);
 }
 
-/* A file descriptor, or the negative errno. */
+/* Returns a file descriptor, or the negative errno. */
 static inline int plane_get(const struct mbochs *mb, __u32 id)
 {
 	int fd = ioctl(mb->dev, VFIO_DEVICE_GET_GFX_DMABUF, &id);

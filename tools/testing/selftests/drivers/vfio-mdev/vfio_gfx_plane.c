@@ -2,8 +2,8 @@
 /*
  * VFIO_DEVICE_QUERY_GFX_PLANE and VFIO_DEVICE_GET_GFX_DMABUF as include/uapi/linux/vfio.h
  * describes them, on the display of samples/vfio-mdev/mbochs.c: what each ioctl accepts
- * and returns, how long an id, a file descriptor and the memory behind it last, and
- * fences on it. Needs root, but no hardware and no IOMMU.
+ * and returns; how long an id is valid; how long a file descriptor and its memory last;
+ * and fences on the dma-buf. Needs root, but no hardware and no IOMMU.
  */
 
 #include <pthread.h>
@@ -43,7 +43,7 @@ static uint32_t *map_buf(int fd, size_t size, int prot)
 	return map == MAP_FAILED ? NULL : map;
 }
 
-/* A picture that no other seed gives, at no offset. */
+/* Pixels of a picture: they differ for each seed and each offset. */
 static uint32_t pixel(uint32_t seed, size_t index)
 {
 	return (seed + index) * 2654435761u;
@@ -57,7 +57,7 @@ static void draw(uint32_t *words, uint32_t seed)
 		words[i] = pixel(seed, i);
 }
 
-/* The first word that is not of the picture, or -1. */
+/* The index of the first word that differs from the picture, or -1. */
 static long differs(const uint32_t *words, uint32_t seed)
 {
 	size_t i;
@@ -111,8 +111,8 @@ FIXTURE_TEARDOWN(gfx_plane)
 }
 
 /*
- * Let the guest show something; self->plane is what a query says of it. That the
- * first query fails is one test's business, and shall not hide what else does.
+ * Let the guest show something, and query it into self->plane. The macro repeats a
+ * failed first query: only the test first_query covers that fault.
  */
 #define SHOW()								\
 	do {								\
@@ -213,7 +213,7 @@ TEST_F(gfx_plane, bad_arguments)
 	EXPECT_EQ(-1, ioctl(self->mb.dev, VFIO_DEVICE_GET_GFX_DMABUF, nowhere));
 	EXPECT_EQ(EFAULT, errno);
 
-	/* Can be read, and not be written. */
+	/* The argument can be read but not written. */
 	ASSERT_EQ(0, mprotect(nowhere, 4096, PROT_READ | PROT_WRITE));
 	*nowhere = self->plane;
 	ASSERT_EQ(0, mprotect(nowhere, 4096, PROT_READ));
@@ -229,7 +229,7 @@ TEST_F(gfx_plane, bad_arguments)
 	EXPECT_EQ(fds, count_fds());
 }
 
-/* Zeroes and success: disabled, not there, or nothing that can be shown. */
+/* Zeroes and success: the plane is disabled, absent, or cannot be described. */
 TEST_F(gfx_plane, nothing_to_show)
 {
 	static const struct {
@@ -262,7 +262,7 @@ TEST_F(gfx_plane, nothing_to_show)
 	EXPECT_EQ(id, self->plane.dmabuf_id);
 }
 
-/* 800x600 ends in the middle of a page, which has to be there too. */
+/* 800x600 ends in the middle of a page, and the dma-buf has to have the whole page. */
 TEST_F(gfx_plane, whole_pages)
 {
 	size_t size = (800 * 600 * 4 + 4095) & ~4095ul;
@@ -306,7 +306,7 @@ TEST_F(gfx_plane, same_memory_as_bar0)
 	draw(map, 2);
 	EXPECT_EQ(-1, differs(bar0, 2));
 
-	/* By read() and write(), of the first and the last words of BAR 0. */
+	/* The first and the last words of BAR 0 by read() and write(). */
 	ASSERT_EQ(8, pread(self->mb.dev, words, 8, self->mb.bar0));
 	EXPECT_EQ(pixel(2, 0), words[0]);
 	EXPECT_EQ(pixel(2, 1), words[1]);
@@ -337,7 +337,7 @@ TEST_F(gfx_plane, same_memory_as_bar0)
 	close(fd);
 }
 
-/* Each call gives another file descriptor, and nothing but its own close ends it. */
+/* Each call returns another file descriptor, and closing one leaves the others usable. */
 TEST_F(gfx_plane, closed_in_every_order)
 {
 	static const int orders[6][3] = {
@@ -367,7 +367,7 @@ TEST_F(gfx_plane, closed_in_every_order)
 				EXPECT_EQ(-1, buf_differs(fd[orders[order][j]], order));
 			if (i == 2)
 				break;
-			/* Still valid, and one more may come and go. */
+			/* The id is still valid: get and close one more. */
 			j = plane_get(&self->mb, id);
 			ASSERT_LE(0, j);
 			close(j);
@@ -393,7 +393,7 @@ TEST_F(gfx_plane, ids)
 	EXPECT_EQ(-EINVAL, plane_get(&self->mb, id ^ 0x80000000));
 	EXPECT_EQ(-EINVAL, plane_get(&self->mb, ~0u));
 
-	/* Valid before the first file descriptor, whatever is shown meanwhile. */
+	/* Valid before the first file descriptor, even if the display changes meanwhile. */
 	ASSERT_EQ(0, mbochs_mode(&self->mb, 320, 240));
 	ASSERT_EQ(0, plane_primary(&self->mb, &self->plane));
 	EXPECT_NE(id, self->plane.dmabuf_id);
@@ -402,7 +402,7 @@ TEST_F(gfx_plane, ids)
 	fd = plane_get(&self->mb, id);
 	ASSERT_LE(0, fd);
 
-	/* As long as a copy or a mapping is left. */
+	/* Valid as long as a duplicate or a mapping is left. */
 	copy = dup(fd);
 	close(fd);
 	fd = plane_get(&self->mb, id);
@@ -419,7 +419,7 @@ TEST_F(gfx_plane, ids)
 	close(fd);
 	EXPECT_EQ(-EINVAL, plane_get(&self->mb, id));
 
-	/* The other is none of its business. */
+	/* The other id is not affected. */
 	fd = plane_get(&self->mb, self->plane.dmabuf_id);
 	ASSERT_LE(0, fd);
 	close(fd);
@@ -427,7 +427,7 @@ TEST_F(gfx_plane, ids)
 	EXPECT_EQ(-EINVAL, plane_get(&self->mb, self->plane.dmabuf_id));
 }
 
-/* A call that fails takes nothing: no file descriptor, and not the id. */
+/* A failing call leaves no file descriptor behind and the id valid. */
 TEST_F(gfx_plane, too_many_files)
 {
 	struct rlimit old, none;
@@ -454,7 +454,7 @@ TEST_F(gfx_plane, too_many_files)
 	EXPECT_EQ(-EINVAL, plane_get(&self->mb, self->plane.dmabuf_id));
 }
 
-/* A mapping that was split shows what it showed; one that was extended ends. */
+/* A mapping still shows the same pages after a split; beyond the end an extended one faults. */
 TEST_F(gfx_plane, mappings_split_and_extended)
 {
 	uint32_t word = 0x5eed, *bar0, *map;
@@ -479,7 +479,7 @@ TEST_F(gfx_plane, mappings_split_and_extended)
 	if (!child) {
 		uint32_t *longer = mremap(map, SIZE, SIZE + 4096, MREMAP_MAYMOVE);
 
-		/* To be refused is as good. */
+		/* If mremap() refuses, that is right, too. */
 		if (longer == MAP_FAILED)
 			raise(SIGBUS);
 		signal(SIGBUS, SIG_DFL);
@@ -492,7 +492,7 @@ TEST_F(gfx_plane, mappings_split_and_extended)
 	close(fd);
 }
 
-/* The device is closed, then removed, and what it showed stays, until the last is closed. */
+/* The picture stays when the device is closed and removed, until the last user closes it. */
 TEST_F(gfx_plane, outlives_the_device)
 {
 	uint32_t *map, *bar0;
@@ -565,7 +565,7 @@ TEST_F(gfx_plane, closed_and_opened_again)
 	EXPECT_EQ(-1, buf_differs(old, 8));
 	EXPECT_EQ(-1, buf_differs(new, 9));
 
-	/* The old one goes and leaves the new one alone. */
+	/* Closing the old one does not affect the new one. */
 	close(old);
 	close(plane_get(&self->mb, self->plane.dmabuf_id));
 	EXPECT_EQ(-1, buf_differs(new, 9));
@@ -578,7 +578,7 @@ static void *remove_thread(void *arg)
 	return NULL;
 }
 
-/* Removal waits for the device's file descriptor, and for none of a dma-buf. */
+/* Removal waits for the file descriptor of the device, not for those of dma-bufs. */
 TEST_F(gfx_plane, removed_while_open)
 {
 	struct timespec moment = { .tv_nsec = 50000000 };
@@ -590,7 +590,7 @@ TEST_F(gfx_plane, removed_while_open)
 	ASSERT_LE(0, fd[0]);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, remove_thread, &ret));
 	nanosleep(&moment, NULL);
-	/* Either answer will do, as long as it is one. */
+	/* The call may succeed or fail, but must return. */
 	fd[1] = plane_get(&self->mb, self->plane.dmabuf_id);
 	EXPECT_EQ(1, __atomic_load_n(&ret, __ATOMIC_ACQUIRE));
 	mbochs_close(&self->mb);
@@ -603,7 +603,7 @@ TEST_F(gfx_plane, removed_while_open)
 		close(fd[1]);
 }
 
-/* Another driver has the buffer mapped while its device goes. */
+/* Another driver has the buffer mapped while the device is removed. */
 TEST_F(gfx_plane, imported_by_a_driver)
 {
 	struct drm_prime_handle prime[2];
@@ -667,7 +667,7 @@ TEST_F(gfx_plane, sync_files)
 	ASSERT_LE(0, out);
 	EXPECT_EQ(0, sync_status(out));
 
-	/* They stay when the device goes. */
+	/* The fences stay when the device is removed. */
 	mbochs_close(&self->mb);
 	ASSERT_EQ(0, mbochs_remove());
 	EXPECT_EQ(0, buf_poll(fd[1], POLLIN | POLLOUT));
@@ -676,7 +676,7 @@ TEST_F(gfx_plane, sync_files)
 	EXPECT_EQ(POLLIN | POLLOUT, buf_poll(fd[1], POLLIN | POLLOUT));
 	close(out);
 
-	/* Closed while one is pending, whose callback an earlier poll has left. */
+	/* Close it while a fence is pending on which an earlier poll has left a callback. */
 	fence = timeline_fence(timeline, 2);
 	ASSERT_LE(0, fence);
 	ASSERT_EQ(0, buf_import(fd[1], DMA_BUF_SYNC_READ, fence));
@@ -693,10 +693,10 @@ struct race {
 	struct mbochs *mb;
 	bool stop;
 	unsigned int got, dead;
-	int wrong;		/* an errno that must not be */
+	int wrong;		/* the first unexpected errno */
 };
 
-/* The first that goes wrong is kept: who succeeds does not write over it. */
+/* Keep the first unexpected errno: later results do not overwrite it. */
 static void race_check(struct race *race, int err)
 {
 	if (err)
@@ -738,7 +738,7 @@ static void *race_thread(void *arg)
 	return NULL;
 }
 
-/* Some close what others ask for; then the device goes, and all closed at once. */
+/* Some threads close the buffers that others ask for; then the device is closed. */
 TEST_F(gfx_plane, race)
 {
 	struct race race = { .mb = &self->mb };
@@ -773,7 +773,7 @@ static long free_kib(void)
 	return kib;
 }
 
-/* Pages are 1.2 MB a framebuffer; file descriptors are counted by the teardown. */
+/* A framebuffer has 1.2 MB of pages. The teardown counts the file descriptors. */
 TEST_F_TIMEOUT(gfx_plane, no_leak, 120)
 {
 	long before = 0, after;
@@ -785,7 +785,7 @@ TEST_F_TIMEOUT(gfx_plane, no_leak, 120)
 		if (round == 30)
 			before = free_kib();
 		ASSERT_EQ(0, mbochs_open(&self->mb));
-		/* One that nobody asked for, one that was had, and had again. */
+		/* One framebuffer without a GET, then one with several. */
 		ASSERT_EQ(0, mbochs_mode(&self->mb, 800, 600));
 		ASSERT_EQ(0, plane_primary(&self->mb, &self->plane));
 		SHOW();

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Grant references on an existing dma-buf: IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF and what goes with
- * it, on buffers of the exporters that consent to it. The domain grants its own pages to itself
- * (gntalloc), so that one domain, no toolstack and no network are enough. Every page that is
- * granted has a witness, an ordinary map of the same reference, through which the test sees what
- * the buffer holds and changes it behind the buffer's back. After each test the hypervisor is asked
- * which grants are still mapped; where it does not answer (not the first domain), only the test
- * "hypervisor_answers" says so.
+ * Grant references on an existing dma-buf: IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF and the related
+ * ioctls, on buffers of exporters that consent. The domain grants its own pages to itself
+ * (gntalloc), so the tests need one domain, no toolstack and no network. Every granted page has a
+ * witness, which is an ordinary map of the same reference: through it the test reads and changes
+ * the content of the buffer without using the buffer. After each test the program asks the
+ * hypervisor which grants are still mapped. If the hypervisor does not answer (it answers only to
+ * the first domain), these checks are left out, and only the test "hypervisor_answers" skips.
  *
- * In the environment:
- * GNTDEV_DMABUF_CYCLES: how often to map and release when counting what is left (10000)
+ * Environment variables:
+ * GNTDEV_DMABUF_CYCLES: cycles of map and release in the test that looks for leaks (10000)
  * GNTDEV_DMABUF_CARD: the display, a DRM driver with the DMA helper of GEM (arcpgu)
  */
 
@@ -31,12 +31,12 @@
 
 #define SMALL 16		/* pages of a buffer, 64 KiB */
 #define LARGE 272		/* more than 1 MiB, and compound pages of two sizes */
-#define SOON 15000		/* milliseconds within which what has to happen does */
+#define SOON 15000		/* timeout for an event that has to happen, in ms */
 #define SECONDS 120		/* for one test: debug kernels in an emulator are slow */
 
 /*
- * The pages that all tests map: granted before the first of them. Where maps cost the granter
- * its page, every test takes others.
+ * The number of pages that all tests map, granted before the first test. Where a granter loses a
+ * page that it maps, each test takes new pages.
  */
 #define POOL 512
 #define POOL_IF_LOST 8192
@@ -48,7 +48,7 @@ static __attribute__((constructor)) void make_pool(void)
 
 enum exporter { VGEM, CARD, HEAP, CMA };
 
-/* Displays are what boards of Arm have. */
+/* Only Arm boards have such a display. */
 #if defined(__aarch64__) || defined(__arm__)
 #define WITH_CARD
 #endif
@@ -58,13 +58,13 @@ static const char *card_name(void)
 	return getenv("GNTDEV_DMABUF_CARD") ?: "arcpgu";
 }
 
-/* What a buffer is made with has to be kept for what it is destroyed with. */
+/* A buffer, and everything that is needed to free it. */
 struct buf {
 	enum exporter exporter;
 	unsigned int pages;
 	int fd;
 	int card;		/* the DRM device, or -1 */
-	__u32 handle;		/* of that */
+	__u32 handle;		/* its handle in @card */
 };
 
 static int dumb_new(struct buf *b)
@@ -85,7 +85,7 @@ static int dumb_new(struct buf *b)
 	return 0;
 }
 
-/* Its name depends on the kernel and the device tree. */
+/* The name of the CMA heap depends on the kernel and the device tree. */
 static int cma_heap_open(void)
 {
 	DIR *dir = opendir("/dev/dma_heap");
@@ -129,7 +129,7 @@ static void close_once(int *fd)
 	*fd = -1;
 }
 
-/* Whatever keeps the dma-buf, so that it dies if nobody else has it. */
+/* Drop all references of @b to the dma-buf. */
 static void buf_free(struct buf *b)
 {
 	close_once(&b->fd);
@@ -162,7 +162,7 @@ static void buf_unview(struct buf *b, void *view)
 	munmap(view, b->pages * PAGE);
 }
 
-/* Both leave no map behind. They return how many pages are wrong, or -errno. */
+/* buf_fill() and buf_wrong() leave no map behind. The latter returns a count or -errno. */
 static int buf_fill(struct buf *b, __u32 seed)
 {
 	void *view = buf_view(b);
@@ -174,7 +174,7 @@ static int buf_fill(struct buf *b, __u32 seed)
 	return 0;
 }
 
-#define ZERO 0			/* seed of content that is zero */
+#define ZERO 0			/* the seed that stands for zeroed content */
 
 static int buf_wrong(struct buf *b, unsigned int first, unsigned int count, __u32 seed)
 {
@@ -189,16 +189,16 @@ static int buf_wrong(struct buf *b, unsigned int first, unsigned int count, __u3
 	return wrong;
 }
 
-/* A gntdev, a buffer that nothing is mapped to yet, and pages for it with their witness. */
+/* A gntdev, a buffer without granted pages, and pages for it with their witness. */
 struct setting {
 	int gntdev;
 	int domid;
 	struct buf buf;
 	const __u32 *refs;
 	struct witness witness;
-	struct xen_usage before;	/* there was a witness */
+	struct xen_usage before;	/* before the witness was opened */
 	struct xen_usage witnessed;
-	int usage;		/* 0 if the hypervisor counts for us */
+	int usage;		/* 0 if the hypervisor's counts are available */
 	int fds;
 };
 
@@ -225,13 +225,13 @@ static int setting_make(struct setting *s, enum exporter kind, unsigned int page
 	return s->usage ? 0 : xen_usage(s->domid, &s->witnessed);
 }
 
-/* What differs from the hypervisor's counts before, if it counts for us. */
+/* The difference to the hypervisor's counts @before, if they are available. */
 static long left(struct setting *s, const struct xen_usage *before)
 {
 	return s->usage ? 0 : xen_left(s->domid, before, SOON / 1000);
 }
 
-/* Everything of the test's is given back here, in the order that is the user's. */
+/* Free everything, in the order in which a user would. */
 static void setting_end(struct setting *s)
 {
 	map_release(s->gntdev, s->buf.fd);
@@ -257,7 +257,7 @@ static void make(struct __test_metadata *_metadata, struct setting *s, enum expo
 static void end(struct __test_metadata *_metadata, struct setting *s)
 {
 	setting_end(s);
-	/* Grants or pages are missing, if the hypervisor says so. */
+	/* No grant is still mapped, and no page is missing. */
 	EXPECT_EQ(0, left(s, &s->before));
 	EXPECT_EQ(s->fds, count_fds());
 }
@@ -267,7 +267,7 @@ static int map_all(struct setting *s)
 	return map_refs(s->gntdev, s->buf.fd, s->domid, s->refs, s->buf.pages);
 }
 
-/* That buffer and witness are the same memory: what one writes the other reads, both ways. */
+/* Checks that buffer and witness are the same memory: each reads what the other wrote. */
 static int not_coherent(struct setting *s, unsigned int pages)
 {
 	void *view = buf_view(&s->buf);
@@ -283,7 +283,7 @@ static int not_coherent(struct setting *s, unsigned int pages)
 	return wrong;
 }
 
-/* The hypervisor's counts are what the other tests rest on. */
+/* The other tests rely on the hypervisor's counts. */
 TEST(hypervisor_answers)
 {
 	struct xen_usage one, two;
@@ -306,7 +306,7 @@ TEST(hypervisor_answers)
 }
 
 /*
- * On every exporter.
+ * Tests on every exporter.
  */
 FIXTURE(map)
 {
@@ -337,13 +337,13 @@ FIXTURE_TEARDOWN(map)
 	end(_metadata, &self->s);
 }
 
-/* What a backend does for each buffer of a guest's, in its order. */
+/* The steps of a backend for each buffer of a guest, in order. */
 TEST_F_TIMEOUT(map, seven_steps, SECONDS)
 {
 	struct setting *s = &self->s;
 	int fd = s->buf.fd;
 
-	/* 1 and 2, references and a buffer, are there. */
+	/* The fixture has done steps 1 and 2: get references, allocate a buffer. */
 	ASSERT_EQ(0, map_all(s));			/* 3 */
 	EXPECT_EQ(0, buf_wrong(&s->buf, 0, s->buf.pages, 1));
 	EXPECT_EQ(0, not_coherent(s, s->buf.pages));	/* 4 */
@@ -353,7 +353,7 @@ TEST_F_TIMEOUT(map, seven_steps, SECONDS)
 	EXPECT_EQ(0, not_coherent(s, s->buf.pages));
 	buf_free(&s->buf);				/* 6 */
 	EXPECT_EQ(0, map_wait(s->gntdev, fd, SOON));	/* 7 */
-	/* The other domain has its pages back as they were last. */
+	/* The other domain has its pages back, with their last content. */
 	EXPECT_EQ(0, pattern_wrong(s->witness.view, 0, s->buf.pages, 0x2002));
 }
 
@@ -395,7 +395,7 @@ TEST_F_TIMEOUT(map, first_pages_only, SECONDS)
 	}
 }
 
-/* A reference that can't be mapped: the buffer has its own pages again, zeroed, and works. */
+/* If a reference cannot be mapped, the buffer gets its own pages back, zeroed, and works. */
 TEST_F_TIMEOUT(map, bad_reference, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -412,11 +412,11 @@ TEST_F_TIMEOUT(map, bad_reference, SECONDS)
 			TH_LOG("reference %u was bad, the buffer is not zero", bad[i]);
 		EXPECT_EQ(0, buf_fill(&s->buf, 6));
 		EXPECT_EQ(0, buf_wrong(&s->buf, 0, s->buf.pages, 6));
-		/* Nothing is mapped, so nothing is there to release. */
+		/* There is no mapping to release. */
 		EXPECT_EQ(ENOENT, map_release(s->gntdev, s->buf.fd));
 		EXPECT_EQ(ENOENT, map_wait(s->gntdev, s->buf.fd, 0));
 	}
-	/* The other domain's pages were not touched. */
+	/* The other domain's pages are unchanged. */
 	EXPECT_EQ(0, pattern_wrong(s->witness.view, 0, s->buf.pages, 1));
 	ASSERT_EQ(0, map_all(s));
 	EXPECT_EQ(0, not_coherent(s, s->buf.pages));
@@ -433,7 +433,7 @@ TEST_F_TIMEOUT(map, bad_domain, SECONDS)
 	EXPECT_EQ(0, not_coherent(s, s->buf.pages));
 }
 
-/* A map of the buffer by a process, whether it was ever touched or not. */
+/* A process has mapped the buffer, and has touched the mapping or not. */
 TEST_F_TIMEOUT(map, busy_with_a_map, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -457,13 +457,13 @@ TEST_F_TIMEOUT(map, busy_with_a_map, SECONDS)
 	EXPECT_EQ(0, not_coherent(s, s->buf.pages));
 }
 
-/* A process that has what this one has mapped, until it is killed. */
+/* Forks a process that inherits all maps and keeps them until it is killed. */
 static pid_t fork_idle(void)
 {
 	pid_t child = fork();
 
 	if (!child) {
-		/* Not to keep the buffer if the test is ended before its time. */
+		/* Do not keep the buffer if the test ends early. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			pause();
@@ -478,8 +478,8 @@ static void kill_child(pid_t child)
 }
 
 /*
- * What became of the map @view of the whole buffer: the rest of it, moved, and another
- * process's. As long as there is a part of it anywhere, the buffer is in use.
+ * @view, a map of the whole buffer, is partly unmapped and moved, and inherited by another process.
+ * As long as any part of it exists in any process, the buffer is in use.
  */
 static void busy_with_parts(struct __test_metadata *_metadata, struct setting *s, char *view)
 {
@@ -521,7 +521,7 @@ TEST_F_TIMEOUT(map, busy_with_parts_of_a_map, SECONDS)
 	busy_with_parts(_metadata, &self->s, view);
 }
 
-/* Another device: gntdev itself can import a buffer, to grant it to another domain. */
+/* An importer that does not consent: gntdev, which grants the buffer to another domain. */
 static int import(int gntdev, int buf, unsigned int domid, __u32 *refs, unsigned int count)
 {
 	struct ioctl_gntdev_dmabuf_imp_to_refs *arg;
@@ -544,7 +544,7 @@ static int import_release(int gntdev, int buf)
 	return ioctl(gntdev, IOCTL_GNTDEV_DMABUF_IMP_RELEASE, &arg) ? errno : 0;
 }
 
-/* It grants the pages: it cannot consent. */
+/* IMP_TO_REFS grants the pages, so it cannot consent. */
 TEST_F_TIMEOUT(map, busy_with_an_attachment, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -585,7 +585,7 @@ TEST_F_TIMEOUT(map, busy_with_a_fence, SECONDS)
 	close(timeline);
 }
 
-/* A fence that is added while the pages are the other domain's: they stay until it signals. */
+/* A fence is added while the pages are foreign: they stay foreign until it signals. */
 TEST_F_TIMEOUT(map, release_waits_for_a_fence, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -600,7 +600,7 @@ TEST_F_TIMEOUT(map, release_waits_for_a_fence, SECONDS)
 	ASSERT_EQ(0, map_release(s->gntdev, fd));
 	child = fork();
 	if (!child) {
-		/* It must not be what keeps the buffer. */
+		/* The child must not keep the buffer. */
 		close_once(&s->buf.fd);
 		close_once(&s->buf.card);
 		usleep(300000);
@@ -625,7 +625,7 @@ TEST_F_TIMEOUT(map, busy_with_our_own_map, SECONDS)
 	EXPECT_EQ(EBUSY, map_all(s));
 	EXPECT_EQ(EBUSY, map_refs(other, s->buf.fd, s->domid, s->refs, s->buf.pages));
 	EXPECT_EQ(EBUSY, map_refs(s->gntdev, dupped, s->domid, s->refs, s->buf.pages));
-	/* Also after RELEASE, as long as the buffer lives. */
+	/* The same after RELEASE, as long as the buffer exists. */
 	EXPECT_EQ(0, map_release(s->gntdev, s->buf.fd));
 	EXPECT_EQ(EBUSY, map_all(s));
 	EXPECT_EQ(0, not_coherent(s, s->buf.pages));
@@ -634,9 +634,9 @@ TEST_F_TIMEOUT(map, busy_with_our_own_map, SECONDS)
 }
 
 /*
- * Every order of what a user can do to end it: RELEASE, close of gntdev, end of the buffer,
- * end of the process's maps of it. Whatever comes last, the pages are the other domain's until
- * nobody can see them, and then they are given back.
+ * Every order in which a user can end a mapping: RELEASE (r), closing gntdev (g), freeing the
+ * buffer (b), unmapping it from the process (m). The pages stay the other domain's until the last
+ * of these steps, and then they are given back.
  */
 TEST_F_TIMEOUT(map, every_order_of_closing, 2 * SECONDS)
 {
@@ -675,11 +675,11 @@ TEST_F_TIMEOUT(map, every_order_of_closing, 2 * SECONDS)
 		ASSERT_LE(0, s->gntdev);
 		ASSERT_EQ(0, buf_new(&s->buf, variant->exporter, variant->pages));
 	}
-	/* What is left is the witness. */
+	/* Only the witness is left. */
 	EXPECT_EQ(0, left(s, &s->witnessed));
 }
 
-/* The steps of a process that is to be killed after any of them. */
+/* The steps of a process that is killed after one of them. */
 enum step { MAPPED, WRITTEN, RELEASED, WAITING, DESTROYED, WAITED, STEPS };
 
 static void child_steps(struct setting *s, enum exporter kind, enum step last, int ready)
@@ -699,7 +699,7 @@ static void child_steps(struct setting *s, enum exporter kind, enum step last, i
 	if (last >= WRITTEN) {
 		view = buf_view(&b);
 		pattern_fill(view, 0, b.pages, 77);
-		/* It stays mapped if that is the last. */
+		/* It stays mapped if this is the last step. */
 		if (last > WRITTEN)
 			buf_unview(&b, view);
 	}
@@ -753,7 +753,7 @@ TEST_F_TIMEOUT(map, killed_at_each_step, SECONDS)
 	EXPECT_EQ(0, not_coherent(s, s->buf.pages));
 }
 
-/* Killed wherever it is just then. */
+/* The process is killed at a random time. */
 TEST_F_TIMEOUT(map, killed_at_any_time, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -787,7 +787,7 @@ TEST_F_TIMEOUT(map, killed_at_any_time, SECONDS)
 			}
 		}
 		ASSERT_LT(0, child);
-		/* Longer, where none was fast enough. */
+		/* Longer in later rounds, if no process has mapped yet. */
 		usleep(rand_r(&seed) % 40000 * (1 + i / 40));
 		kill(child, SIGKILL);
 		ASSERT_EQ(child, waitpid(child, NULL, 0));
@@ -798,8 +798,8 @@ TEST_F_TIMEOUT(map, killed_at_any_time, SECONDS)
 }
 
 /*
- * A fence that nobody will signal but the process itself, by its end: that must be able to
- * come. Its files are closed one after the other, the buffer perhaps before the timeline.
+ * Only the exit of the process signals a fence, so the process must be able to exit. Its files are
+ * closed one after the other, and the buffer may come before the timeline.
  */
 TEST_F_TIMEOUT(map, killed_with_a_pending_fence, SECONDS)
 {
@@ -848,7 +848,7 @@ TEST_F_TIMEOUT(map, killed_with_a_pending_fence, SECONDS)
 	EXPECT_EQ(0, left(s, &s->witnessed));
 }
 
-/* Who got the buffer's fd keeps the pages, also when the process that mapped them is dead. */
+/* A process that has the buffer keeps the pages when the process that mapped them is dead. */
 TEST_F_TIMEOUT(map, survivor_keeps_the_pages, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -864,17 +864,17 @@ TEST_F_TIMEOUT(map, survivor_keeps_the_pages, SECONDS)
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	ASSERT_EQ(0, status);
 	EXPECT_EQ(0, not_coherent(s, s->buf.pages));
-	/* It was another's map: nothing to release or to wait for here. */
+	/* The mapping was made through another gntdev file, so it is unknown here. */
 	EXPECT_EQ(ENOENT, map_release(s->gntdev, s->buf.fd));
 	EXPECT_EQ(ENOENT, map_wait(s->gntdev, s->buf.fd, 0));
 }
 
-/* Somebody who maps the buffer, uses it and lets it go, all the time. */
+/* A thread that maps the buffer, reads it and unmaps it, in a loop. */
 struct toucher {
 	pthread_t thread;
 	unsigned int pages;
 	int fd;			/* of the buffer, or -1; set by another thread */
-	int file;		/* where the kernel copies the content to */
+	int file;		/* the file to which the kernel copies the content */
 	bool stop;
 	unsigned long touches;
 };
@@ -890,10 +890,10 @@ static void *toucher_thread(void *data)
 	while (!__atomic_load_n(&t->stop, __ATOMIC_RELAXED)) {
 		fd = __atomic_load_n(&t->fd, __ATOMIC_RELAXED);
 		view = mmap(NULL, t->pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		/* It is refused while the pages are replaced. */
+		/* mmap() fails while the pages are replaced. */
 		if (view == MAP_FAILED)
 			continue;
-		/* By the kernel, which gets EFAULT where a process gets a signal. */
+		/* Let the kernel read it: it gets EFAULT where a process would get a signal. */
 		ret = pwrite(t->file, (char *)view + page++ % t->pages * PAGE, PAGE, 0);
 		t->touches += ret == (ssize_t)PAGE;
 		munmap(view, t->pages * PAGE);
@@ -902,7 +902,7 @@ static void *toucher_thread(void *data)
 	return NULL;
 }
 
-/* The map comes before it or is refused; nobody sees a page that is not there. */
+/* mmap() races with MAP_REFS_TO_BUF: one of them fails, and no access finds a hole. */
 TEST_F_TIMEOUT(map, touched_meanwhile, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -928,7 +928,7 @@ TEST_F_TIMEOUT(map, touched_meanwhile, SECONDS)
 			break;
 		done++;
 		EXPECT_EQ(0, map_release(s->gntdev, fd));
-		/* The thread may keep it for a moment. */
+		/* The thread may keep the buffer for a moment. */
 		buf_free(&s->buf);
 		EXPECT_EQ(0, map_wait(s->gntdev, fd, SOON));
 		ASSERT_EQ(0, buf_new(&s->buf, variant->exporter, variant->pages));
@@ -943,7 +943,7 @@ TEST_F_TIMEOUT(map, touched_meanwhile, SECONDS)
 }
 
 /*
- * Arguments.
+ * Tests of arguments.
  */
 FIXTURE(args)
 {
@@ -973,7 +973,7 @@ FIXTURE_TEARDOWN(args)
 	end(_metadata, &self->s);
 }
 
-/* What was refused has changed nothing; then all works. */
+/* A refused call has changed nothing, and a valid call works. */
 #define EXPECT_UNTOUCHED()							\
 	do {									\
 		EXPECT_EQ(0, buf_wrong(&self->s.buf, 0, SMALL, 5));		\
@@ -1001,7 +1001,7 @@ TEST_F_TIMEOUT(args, efault, SECONDS)
 		EXPECT_EQ(-1, ioctl(self->s.gntdev, ioctls[i], page + PAGE - 4));
 		EXPECT_EQ(EFAULT, errno);
 	}
-	/* The struct is there, but not all references. */
+	/* The struct can be read, but not all references. */
 	map = (void *)(page + PAGE - sizeof(*map));
 	map->count = self->good.count;
 	map->fd = self->good.fd;
@@ -1134,7 +1134,7 @@ TEST_F_TIMEOUT(args, references, SECONDS)
 		EXPECT_EQ(EINVAL, map_call(self->s.gntdev, &args))
 			TH_LOG("reference %#x", beyond[i]);
 	}
-	/* Another domain's, and one that must not be written to. */
+	/* A reference for another domain, and one that is read-only. */
 	ASSERT_EQ(0, gntalloc_new(gntalloc, 0x6543, GNTALLOC_FLAG_WRITABLE, 1, other, NULL));
 	ASSERT_EQ(0, gntalloc_new(gntalloc, args.domid, 0, 1, other + 1, NULL));
 	for (i = 0; i < 2; i++) {
@@ -1169,7 +1169,7 @@ TEST_F_TIMEOUT(args, release, SECONDS)
 	close(other);
 }
 
-/* How many devices are attached to a buffer, or -errno: debugfs has a paragraph a buffer. */
+/* The number of devices attached to a buffer, from its paragraph in debugfs, or -errno. */
 static int attachments(int buf)
 {
 	FILE *file = fopen("/sys/kernel/debug/dma_buf/bufinfo", "re");
@@ -1193,7 +1193,7 @@ static int attachments(int buf)
 	return found;
 }
 
-/* Exporters that do not consent: what they have exported is not touched. */
+/* Buffers of exporters that do not consent are left untouched. */
 TEST_F_TIMEOUT(args, udmabuf, SECONDS)
 {
 	int memfd, buf = udmabuf_new(SMALL * PAGE, &memfd);
@@ -1242,7 +1242,7 @@ TEST_F_TIMEOUT(args, export_of_gntdev, SECONDS)
 }
 
 /*
- * Waiting.
+ * Tests of waiting.
  */
 FIXTURE(wait)
 {
@@ -1289,11 +1289,11 @@ TEST_F_TIMEOUT(wait, times_out, SECONDS)
 	for (i = 0; i < 3; i++) {
 		start = now();
 		EXPECT_EQ(ETIMEDOUT, map_wait(s->gntdev, self->fd, ms[i]));
-		/* The kernel counts in ticks, and the first one may be about to end. */
+		/* The kernel counts in ticks, so the wait may be up to a tick shorter. */
 		EXPECT_LE(ms[i], (unsigned int)((now() - start) * 1000) + 11);
 		EXPECT_GT(ms[i] + 5000, (unsigned int)((now() - start) * 1000));
 	}
-	/* 0 asks and does not wait. */
+	/* With 0 the ioctl does not wait. */
 	start = now();
 	for (i = 0; i < 100; i++)
 		EXPECT_EQ(ETIMEDOUT, map_wait(s->gntdev, self->fd, 0));
@@ -1308,7 +1308,7 @@ TEST_F_TIMEOUT(wait, after_the_end, SECONDS)
 	buf_free(&s->buf);
 	usleep(100000);
 	EXPECT_EQ(0, map_wait(s->gntdev, self->fd, 0));
-	/* What was reported is forgotten. */
+	/* The kernel forgets a mapping whose end was reported. */
 	EXPECT_EQ(ENOENT, map_wait(s->gntdev, self->fd, 0));
 	EXPECT_EQ(ENOENT, map_release(s->gntdev, self->fd));
 }
@@ -1352,7 +1352,7 @@ TEST_F_TIMEOUT(wait, many_waiters, SECONDS)
 		pthread_join(w[i].thread, NULL);
 		EXPECT_EQ(0, w[i].ret);
 		EXPECT_GT(SOON / 1000, w[i].end - start);
-		/* Not before there was a reason to. */
+		/* No waiter returned before the buffer was freed. */
 		EXPECT_LE(start, w[i].end);
 	}
 }
@@ -1362,7 +1362,7 @@ static void nothing(int sig)
 	(void)sig;
 }
 
-/* Signals to this process every now and then: one of them comes while it waits. */
+/* Sends signals to this process periodically: one of them arrives while it waits. */
 static pid_t begin_signals(void)
 {
 	struct sigaction action = { .sa_handler = nothing };
@@ -1399,7 +1399,7 @@ TEST_F_TIMEOUT(wait, interrupted, SECONDS)
 		EXPECT_EQ(EINTR, map_wait(s->gntdev, self->fd, ms[i]));
 		EXPECT_GT(SOON / 1000, now() - start);
 		end_signals(child);
-		/* Interrupted is not released. */
+		/* An interrupted wait does not undo the mapping. */
 		EXPECT_EQ(ETIMEDOUT, map_wait(s->gntdev, self->fd, 0));
 	}
 	buf_free(&s->buf);
@@ -1425,14 +1425,14 @@ TEST_F_TIMEOUT(wait, killed_waiter, SECONDS)
 	EXPECT_EQ(0, map_wait(s->gntdev, self->fd, SOON));
 }
 
-/* A number stands for all buffers that were released under it. */
+/* WAIT_RELEASED waits for all buffers that were released under a number. */
 TEST_F_TIMEOUT(wait, reused_number, SECONDS)
 {
 	struct setting *s = &self->s;
 	int kept = dup(self->fd), again;
 	struct buf second;
 
-	/* vgem's device and handle keep the first one, too. */
+	/* vgem's device and handle also keep the first buffer. */
 	ASSERT_EQ(0, buf_new(&second, HEAP, SMALL));
 	again = dup2(second.fd, self->fd);
 	ASSERT_EQ(self->fd, again);
@@ -1442,12 +1442,12 @@ TEST_F_TIMEOUT(wait, reused_number, SECONDS)
 	EXPECT_EQ(0, map_release(s->gntdev, again));
 	EXPECT_EQ(ENOENT, map_release(s->gntdev, again));
 	EXPECT_EQ(0, map_refs(s->gntdev, again, s->domid, s->refs, SMALL));
-	/* One is live. */
+	/* One mapping is live. */
 	EXPECT_EQ(EBUSY, map_wait(s->gntdev, again, 0));
 	EXPECT_EQ(0, map_release(s->gntdev, again));
 	EXPECT_EQ(ENOENT, map_release(s->gntdev, again));
 	EXPECT_EQ(ETIMEDOUT, map_wait(s->gntdev, again, 0));
-	/* The second ends; the first does not. */
+	/* The second buffer is freed, the first is not. */
 	close(again);
 	s->buf.fd = -1;
 	EXPECT_EQ(ETIMEDOUT, map_wait(s->gntdev, again, 500));
@@ -1513,7 +1513,7 @@ TEST_F_TIMEOUT(wait, eventfd_of_a_live_map, SECONDS)
 	buf_free(&s->buf);
 	EXPECT_TRUE(is_signaled(event, SOON));
 	EXPECT_EQ(1, count_of(event));
-	/* Once. */
+	/* It is signaled only once. */
 	EXPECT_FALSE(is_signaled(event, 200));
 	EXPECT_EQ(0, pattern_wrong(s->witness.view, 0, SMALL, 1));
 	close(event);
@@ -1547,7 +1547,7 @@ TEST_F_TIMEOUT(wait, eventfd_after_the_end, SECONDS)
 
 	EXPECT_EQ(0, map_release(s->gntdev, self->fd));
 	buf_free(&s->buf);
-	/* It asks nothing, so the end is not reported by that. */
+	/* Registering an eventfd does not report the end. */
 	do {
 		ASSERT_EQ(0, map_eventfd(s->gntdev, self->fd, event));
 	} while (!is_signaled(event, 200) && now() < limit);
@@ -1557,7 +1557,7 @@ TEST_F_TIMEOUT(wait, eventfd_after_the_end, SECONDS)
 	close(event);
 }
 
-/* No more than 16 for one map: an eventfd costs memory of the kernel's. */
+/* A mapping takes at most 16 eventfds, because each costs kernel memory. */
 TEST_F_TIMEOUT(wait, eventfd_limit, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -1570,7 +1570,7 @@ TEST_F_TIMEOUT(wait, eventfd_limit, SECONDS)
 	EXPECT_EQ(0, map_release(s->gntdev, self->fd));
 	buf_free(&s->buf);
 	EXPECT_EQ(0, map_wait(s->gntdev, self->fd, SOON));
-	/* One after the other. */
+	/* The signals may arrive one after the other. */
 	for (count = 0; count < 16 && is_signaled(event, SOON); )
 		count += count_of(event);
 	EXPECT_EQ(16, count);
@@ -1578,7 +1578,7 @@ TEST_F_TIMEOUT(wait, eventfd_limit, SECONDS)
 	close(event);
 }
 
-/* Nobody has to be there any more, neither for the eventfd nor for gntdev. */
+/* The eventfd may be closed before it is signaled. */
 TEST_F_TIMEOUT(wait, eventfd_closed_before_the_end, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -1606,12 +1606,12 @@ TEST_F_TIMEOUT(wait, eventfd_outlives_gntdev, SECONDS)
 }
 
 /*
- * Buffers that a second driver has imported before they are mapped, and keeps: gbm does that.
+ * Buffers that a second driver imports before the mapping and keeps, as with gbm.
  */
 FIXTURE(beside)
 {
 	struct setting s;
-	int card;		/* the importer's */
+	int card;		/* the importer's device */
 	__u32 handle;
 };
 
@@ -1627,16 +1627,16 @@ FIXTURE_VARIANT_ADD(beside, cma_vgem) { .exporter = CMA, .importer = VGEM, .page
 #ifdef WITH_CARD
 FIXTURE_VARIANT_ADD(beside, card_vgem) { .exporter = CARD, .importer = VGEM, .pages = SMALL };
 /*
- * The display takes only what is in one piece; and of granted pages, whose frames are not, the
- * first domain of Arm gives it a copy, which is written back when the import of a heap's buffer
- * ends: see swiotlb-xen in Documentation/driver-api/xen-gntdev-dmabuf.rst.
+ * The display imports only contiguous buffers, so these have one page: the frames of several pages
+ * that were granted are not contiguous. The first domain on Arm would give the display a copy, and
+ * write it back when a heap's buffer is unmapped: see xen-gntdev-dmabuf.rst in driver-api.
  */
 FIXTURE_VARIANT_ADD(beside, vgem_card) { .exporter = VGEM, .importer = CARD, .pages = 1 };
 FIXTURE_VARIANT_ADD(beside, heap_card) { .exporter = HEAP, .importer = CARD, .pages = 1 };
 FIXTURE_VARIANT_ADD(beside, cma_card) { .exporter = CMA, .importer = CARD, .pages = 1 };
 #endif
 
-/* The importer's handle of the buffer. */
+/* Imports the buffer and returns the importer's handle. */
 static int import_buf(struct buf *b, int card, __u32 *handle)
 {
 	struct drm_prime_handle prime = { .fd = b->fd };
@@ -1662,7 +1662,7 @@ FIXTURE_TEARDOWN(beside)
 	end(_metadata, &self->s);
 }
 
-/* A map of what the DRM device @card calls @handle, through its file. */
+/* Maps the object @handle of the DRM device @card through the device file. */
 static void *device_view(int card, __u32 handle, unsigned int pages)
 {
 	struct drm_mode_map_dumb arg = { .handle = handle };
@@ -1674,7 +1674,7 @@ static void *device_view(int card, __u32 handle, unsigned int pages)
 	return view == MAP_FAILED ? NULL : view;
 }
 
-/* What the importer sees. Most let an import be mapped only where it comes from. */
+/* Maps an import. Most importers do not map it themselves: map the dma-buf then. */
 static void *import_view(int card, __u32 handle, unsigned int pages)
 {
 	struct drm_prime_handle prime = { .handle = handle, .flags = O_RDWR | O_CLOEXEC };
@@ -1701,7 +1701,7 @@ static int import_wrong(int card, __u32 handle, unsigned int pages, __u32 seed)
 	return wrong;
 }
 
-/* Heaps maintain caches for an importer's addresses, without a lock: nobody may have any. */
+/* Heaps do cache maintenance for importers without a lock, so no importer may have mapped. */
 static bool importer_in_the_way(enum exporter exporter)
 {
 	return exporter == HEAP || exporter == CMA;
@@ -1713,7 +1713,7 @@ TEST_F_TIMEOUT(beside, seven_steps, SECONDS)
 	unsigned int pages = variant->pages;
 	int fd = s->buf.fd, ret = map_all(s);
 
-	/* Later kernels' vgem does not map what it imports. */
+	/* vgem of later kernels does not map the attachment of an import. */
 	if (importer_in_the_way(variant->exporter) && (variant->importer != VGEM || ret)) {
 		ASSERT_EQ(EBUSY, ret);
 		EXPECT_EQ(1, attachments(fd));
@@ -1721,7 +1721,7 @@ TEST_F_TIMEOUT(beside, seven_steps, SECONDS)
 		EXPECT_EQ(0, import_wrong(self->card, self->handle, pages, 5));
 		ASSERT_EQ(0, gem_close(self->card, self->handle));
 		ASSERT_EQ(0, map_all(s));
-		/* Now anybody may import it. */
+		/* After the exchange any driver may import the buffer. */
 		ASSERT_EQ(0, import_buf(&s->buf, self->card, &self->handle));
 	} else {
 		ASSERT_EQ(0, ret);
@@ -1742,7 +1742,7 @@ TEST_F_TIMEOUT(beside, seven_steps, SECONDS)
 	EXPECT_EQ(0, pattern_wrong(s->witness.view, 0, pages, 6));
 }
 
-/* A map of the import's is one of the buffer's. */
+/* A map of the import is a map of the buffer. */
 TEST_F_TIMEOUT(beside, busy_with_a_map_of_the_import, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -1760,7 +1760,7 @@ TEST_F_TIMEOUT(beside, busy_with_a_map_of_the_import, SECONDS)
 	EXPECT_EQ(0, not_coherent(s, pages));
 }
 
-/* Two that consent, and one that does not. */
+/* The exporter and one importer consent, another importer does not. */
 TEST_F_TIMEOUT(beside, busy_with_one_that_does_not_consent, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -1805,7 +1805,7 @@ TEST_F_TIMEOUT(beside, bad_reference, SECONDS)
 	EXPECT_EQ(0, not_coherent(s, pages));
 }
 
-/* What the importer's device does with the buffer. */
+/* A fence of the importer's device is pending. */
 TEST_F_TIMEOUT(beside, busy_with_a_fence_of_the_importer, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -1813,7 +1813,7 @@ TEST_F_TIMEOUT(beside, busy_with_a_fence_of_the_importer, SECONDS)
 	int vgem = self->card, write;
 	__u32 handle = self->handle, fence;
 
-	/* Fences of vgem's signal when they are told to. Where it is no importer, it joins. */
+	/* The test can signal fences of vgem. If vgem is not the importer, import it there, too. */
 	if (variant->importer != VGEM) {
 		vgem = drm_open("vgem");
 		ASSERT_LE(0, vgem);
@@ -1824,7 +1824,7 @@ TEST_F_TIMEOUT(beside, busy_with_a_fence_of_the_importer, SECONDS)
 		EXPECT_EQ(EBUSY, map_all(s));
 		ASSERT_EQ(0, vgem_signal(vgem, fence));
 	}
-	/* Access by the CPU waits for the fences. */
+	/* buf_wrong() waits for the fences. */
 	EXPECT_EQ(0, buf_wrong(&s->buf, 0, pages, 5));
 	if (importer_in_the_way(variant->exporter)) {
 		gem_close(vgem, handle);
@@ -1837,7 +1837,7 @@ TEST_F_TIMEOUT(beside, busy_with_a_fence_of_the_importer, SECONDS)
 }
 
 /*
- * The same memory as an object of a DRM driver.
+ * Maps of the memory through the file of its DRM driver.
  */
 FIXTURE(dumb)
 {
@@ -1870,7 +1870,7 @@ static void *dumb_view(struct buf *b)
 	return device_view(b->card, b->handle, b->pages);
 }
 
-/* A map of the DRM device's does not go through the dma-buf, and is seen nevertheless. */
+/* A map through the DRM device's file, not through the dma-buf, also keeps it busy. */
 TEST_F_TIMEOUT(dumb, map_before, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -1893,7 +1893,7 @@ TEST_F_TIMEOUT(dumb, parts_of_a_map_before, SECONDS)
 	busy_with_parts(_metadata, &self->s, dumb_view(&self->s.buf));
 }
 
-/* Every client of a card has mapped something of it: that does not count. */
+/* Maps of other buffers of the same device do not count. */
 TEST_F_TIMEOUT(dumb, other_buffers_are_mapped, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -1919,7 +1919,7 @@ TEST_F_TIMEOUT(dumb, other_buffers_are_mapped, SECONDS)
 	buf_free(&other);
 }
 
-/* It outlives the dma-buf. While it is there, in any process, so are the other domain's pages. */
+/* A map outlives the dma-buf. The pages stay foreign while any process has it. */
 TEST_F_TIMEOUT(dumb, map_after, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -1952,7 +1952,7 @@ TEST_F_TIMEOUT(dumb, map_after, SECONDS)
 
 #ifdef WITH_CARD
 /*
- * A framebuffer may be scanned out at any time, and no fence tells.
+ * A framebuffer may be scanned out at any time, and no fence shows it.
  */
 FIXTURE(shown)
 {
@@ -1970,7 +1970,7 @@ FIXTURE_TEARDOWN(shown)
 	end(_metadata, &self->s);
 }
 
-/* Returns its number, or 0. */
+/* Returns the ID of a new framebuffer, or 0. */
 static __u32 framebuffer_new(int card, __u32 handle, unsigned int pages)
 {
 	struct drm_mode_fb_cmd arg = {
@@ -2006,7 +2006,7 @@ TEST_F_TIMEOUT(shown, before, SECONDS)
 	EXPECT_EQ(0, not_coherent(s, SMALL));
 }
 
-/* It keeps the memory, but not the dma-buf. */
+/* A framebuffer keeps the memory, but not the dma-buf. */
 TEST_F_TIMEOUT(shown, after, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -2026,7 +2026,7 @@ TEST_F_TIMEOUT(shown, after, SECONDS)
 	close(card);
 }
 
-/* The same for what the display has imported. */
+/* The same for buffers that the display has imported. */
 FIXTURE(shown_import)
 {
 	struct setting s;
@@ -2058,7 +2058,7 @@ FIXTURE_TEARDOWN(shown_import)
 	end(_metadata, &self->s);
 }
 
-/* The driver may show it once more without a framebuffer: it does not consent again. */
+/* After the first framebuffer of an import its driver does not consent any more. */
 TEST_F_TIMEOUT(shown_import, before, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -2076,7 +2076,7 @@ TEST_F_TIMEOUT(shown_import, before, SECONDS)
 	EXPECT_EQ(0, not_coherent(s, pages));
 }
 
-/* It keeps the buffer. */
+/* A framebuffer of an import keeps the buffer. */
 TEST_F_TIMEOUT(shown_import, after, SECONDS)
 {
 	struct setting *s = &self->s;
@@ -2102,7 +2102,7 @@ TEST_F_TIMEOUT(shown_import, after, SECONDS)
 #endif
 
 /*
- * Many at once, and what is left.
+ * Threads and leaks.
  */
 FIXTURE(many)
 {
@@ -2121,7 +2121,7 @@ FIXTURE_TEARDOWN(many)
 
 #define THREADS 4
 
-/* All exporters in turn. */
+/* The exporters in turn. */
 static enum exporter kind(unsigned int turn)
 {
 #ifdef WITH_CARD
@@ -2137,7 +2137,7 @@ struct worker {
 	pthread_t thread;
 	int gntdev;
 	int domid;
-	int number;		/* of the buffer's fd: no other thread gets it */
+	int number;		/* the buffer's fd, which no other thread uses */
 	enum exporter exporter;
 	const __u32 *refs;
 	double end;
@@ -2169,7 +2169,7 @@ static void *worker_thread(void *data)
 	return NULL;
 }
 
-/* Threads on one gntdev, each with its own buffers. */
+/* Threads use one gntdev, each with its own buffers. */
 TEST_F_TIMEOUT(many, threads_on_one_gntdev, SECONDS)
 {
 	struct worker w[THREADS] = {};
@@ -2192,7 +2192,7 @@ TEST_F_TIMEOUT(many, threads_on_one_gntdev, SECONDS)
 	TH_LOG("%u, %u, %u, %u maps", w[0].done, w[1].done, w[2].done, w[3].done);
 }
 
-/* All on the same number: whatever each gets, it ends, and nothing is left. */
+/* Threads use the same number: whatever each call returns, nothing is left in the end. */
 static void *rival_thread(void *data)
 {
 	struct worker *w = data;
@@ -2223,7 +2223,7 @@ TEST_F_TIMEOUT(many, threads_on_one_number, SECONDS)
 	for (i = 0; i < 20; i++) {
 		struct buf b;
 
-		/* Replaces the number's buffer under them. */
+		/* Replace the buffer under the number while they run. */
 		usleep(100000);
 		ASSERT_EQ(0, buf_new(&b, i & 1 ? VGEM : HEAP, SMALL));
 		ASSERT_EQ(fd, dup2(b.fd, fd));
@@ -2233,7 +2233,7 @@ TEST_F_TIMEOUT(many, threads_on_one_number, SECONDS)
 		pthread_join(w[i].thread, NULL);
 		EXPECT_LT(3, w[i].done);
 	}
-	/* Of each buffer that had the number one may be live. */
+	/* Each buffer that had the number may have one live mapping. */
 	for (i = 0; i < 100 && !map_release(s->gntdev, fd); i++)
 		;
 	EXPECT_GT(30, i);
@@ -2267,7 +2267,7 @@ static struct memory memory(void)
 	return m;
 }
 
-/* What the kernel's symbols say. */
+/* Whether the kernel has KASAN, according to its symbols. */
 static bool kasan(void)
 {
 	FILE *file = fopen("/proc/kallsyms", "re");
@@ -2307,9 +2307,9 @@ static int cycles(struct setting *s, unsigned int count)
 }
 
 /*
- * What the kernel and the hypervisor count, before and after. Four pages a cycle: one that is
- * lost in ten of them is seen, unless the kernel's KASAN keeps back a 32nd of the memory. The
- * hypervisor does not see it where the domain is mapped directly, and so has its frames anyway.
+ * Compares the counts of the kernel and the hypervisor before and after. A cycle maps four pages.
+ * The test notices a loss of one page in ten cycles, unless KASAN holds back a 32nd of the memory.
+ * The hypervisor's count does not show it in a directly mapped domain, which keeps its frames.
  */
 TEST_F_TIMEOUT(many, cycles_leave_nothing, 1800)
 {
@@ -2333,7 +2333,7 @@ TEST_F_TIMEOUT(many, cycles_leave_nothing, 1800)
 	start = now();
 	ASSERT_EQ(0, cycles(s, count));
 	TH_LOG("%u cycles in %.1f s", count, now() - start);
-	/* Some of it is freed after a grace period, and so is what debugging keeps of it. */
+	/* Some memory is freed after a grace period or a delay of debugging options. */
 	for (start = now(); ; usleep(100000)) {
 		n = memory();
 		if (m.free <= n.free + tolerated || now() - start > SOON / 1000)
@@ -2350,20 +2350,20 @@ TEST_F_TIMEOUT(many, cycles_leave_nothing, 1800)
 		       after.maptrack);
 		EXPECT_EQ(before.pages, after.pages);
 		EXPECT_EQ(before.active, after.active);
-		/* Each CPU takes frames of its own there, and keeps them. 256 maps fill one. */
+		/* Each CPU keeps its own frames of that table. 256 maps fill one frame. */
 		EXPECT_GE(before.maptrack + sysconf(_SC_NPROCESSORS_ONLN), after.maptrack);
 	}
 	EXPECT_EQ(0, pattern_wrong(s->witness.view, 0, SMALL, 1));
 }
 
 /*
- * The ioctls that were there before.
+ * Tests of the older ioctls.
  */
 FIXTURE(stock)
 {
 	int gntdev;
 	int domid;
-	struct setting s;	/* only its counts */
+	struct setting s;	/* only the counts are used */
 };
 
 FIXTURE_SETUP(stock)
@@ -2410,7 +2410,7 @@ static void *export_waiter_thread(void *data)
 	return NULL;
 }
 
-/* Without the patch only one of them is woken, and the other's time runs out. */
+/* Without the patch only one waiter is woken, and the others time out. */
 TEST_F_TIMEOUT(stock, export_two_waiters, SECONDS)
 {
 	const __u32 *refs = take_refs(2);
@@ -2431,7 +2431,7 @@ TEST_F_TIMEOUT(stock, export_two_waiters, SECONDS)
 	}
 }
 
-/* Whoever waits has never had to expect EINTR, and goes on waiting after the handler. */
+/* A waiter never gets EINTR: it continues to wait after the signal handler. */
 TEST_F_TIMEOUT(stock, export_waiter_with_signals, SECONDS)
 {
 	const __u32 *refs = take_refs(2);
@@ -2461,7 +2461,7 @@ TEST_F_TIMEOUT(stock, import, SECONDS)
 	EXPECT_EQ(EBADF, import(self->gntdev, -1, self->domid, refs, SMALL));
 	EXPECT_EQ(ENOENT, import_release(self->gntdev, b.fd));
 	ASSERT_EQ(0, import(self->gntdev, b.fd, self->domid, refs, SMALL));
-	/* The pages are vgem's: it must not lose them. */
+	/* The pages are vgem's: do not map them where the granter would lose them. */
 	if (!own_grant_loses_page()) {
 		void *view = buf_view(&b);
 
@@ -2512,7 +2512,7 @@ static void *mapper_thread(void *data)
 	return NULL;
 }
 
-/* Lockdep sees what stock gntdev has in the wrong order as soon as both were done once. */
+/* On stock gntdev lockdep reports the lock order after one call of each. */
 TEST_F_TIMEOUT(stock, map_while_mapping, SECONDS)
 {
 	struct witness w;
@@ -2521,7 +2521,7 @@ TEST_F_TIMEOUT(stock, map_while_mapping, SECONDS)
 	int i;
 
 	ASSERT_NE(NULL, refs);
-	/* A second map of each, which keeps the pages where that matters. */
+	/* A second map of each page, which keeps the content where the granter loses pages. */
 	ASSERT_EQ(0, witness_open(&w, self->domid, refs, 4));
 	for (i = 0; i < 4; i++) {
 		m[i] = (struct mapper) {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What it costs to put granted pages behind a dma-buf, beside the two other ways to see them: a
- * dma-buf that gntdev exports itself, and a copy of each frame. No test.
+ * Measures the cost of putting granted pages behind a dma-buf, compared with two other ways to
+ * access them: a dma-buf that gntdev exports itself, and a copy of each frame. This is not a test.
  *
  *	gntdev_dmabuf_bench [ROUNDS]
  *
- * The domain grants its own pages to itself; that is measured on Arm only, since a domain of x86
- * loses the pages. For some numbers of pages it prints the median of ROUNDS rounds, 9 if nothing
- * is said. Not in the figures are the grants, the buffer and what is copied to: all that is there
- * before. One more round before the others fills caches, one after them counts hypercalls, if the
- * kernel has kprobes.
+ * The domain grants its own pages to itself. That is measured only on Arm, because an x86 domain
+ * loses the pages. For several numbers of pages the program prints the median of ROUNDS rounds, by
+ * default 9. The figures do not include making the grants, the buffer and the destination of the
+ * copy. An extra round before the others fills caches. An extra round after them counts
+ * hypercalls, if the kernel has kprobes.
  *
  *	map	IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF on a buffer of the system heap
  *	end	IOCTL_GNTDEV_DMABUF_MAP_RELEASE, close, IOCTL_GNTDEV_DMABUF_MAP_WAIT_RELEASED
@@ -17,13 +17,14 @@
  *	close	close, IOCTL_GNTDEV_DMABUF_EXP_WAIT_RELEASED
  *	copy	IOCTL_GNTDEV_GRANT_COPY of all pages into memory of the process: one frame
  *
- * An export maps to pages that the balloon driver gives away for that, if it has none in stock, and
- * takes back afterwards. By default it has none. "export-stocked" and "close-stocked" are with as
- * many as it takes: the balloon's target is lower meanwhile. What the balloon driver does after
- * the close is in no figure: the program has real-time priority, and waits between the steps.
+ * An export maps grants over pages whose frames the balloon driver gives back to Xen for that, if
+ * it has none in stock, and gets again afterwards. By default it has none. "export-stocked" and
+ * "close-stocked" are measured with enough pages in stock, by a lower target of the balloon. No
+ * figure includes what the balloon driver does after the close: the program has real-time priority,
+ * and waits between the steps.
  *
- * Times are nanoseconds of CLOCK_MONOTONIC. Under `qemu -icount shift=0` that are instructions.
- * For programs there is a line a figure: "figure", row, pages, figure.
+ * Times are nanoseconds of CLOCK_MONOTONIC, which are instructions under `qemu -icount shift=0`.
+ * For programs each figure is on a line of its own: "figure", row, pages, figure.
  */
 
 #include <sched.h>
@@ -36,10 +37,10 @@
 
 #define HEAP "/dev/dma_heap/system"
 #define BALLOON_TARGET_KB "/sys/devices/system/xen_memory/xen_memory0/target_kb"
-#define GNTCOPY_source_gref 1	/* of a header that does not install */
+#define GNTCOPY_source_gref 1	/* from a header that is not installed */
 #define MOST 8160		/* pages: a frame of 3840 x 2176, 32 bits a pixel */
 #define ROUNDS_MAX 99
-#define NEVER 60000		/* ms, in which a buffer that nobody uses is released */
+#define NEVER 60000		/* ms; a buffer that nobody uses is released long before */
 
 static const unsigned int counts[] = { 1, 64, 1024, MOST };
 
@@ -64,8 +65,8 @@ static void check(bool good, int error, const char *what)
 }
 
 /*
- * Hypercalls, as kprobes count them. One that Xen continues after an interrupt counts once. Where
- * the compiler has put them inline, as on x86, there is nothing to probe.
+ * Counts hypercalls with kprobes. A hypercall that Xen continues after an interrupt counts once.
+ * Where the compiler inlines hypercalls, as on x86, there is nothing to probe.
  */
 static const char *tracing;
 
@@ -103,7 +104,7 @@ static bool probes_add(void)
 	return false;
 }
 
-/* So far. */
+/* The number of hypercalls so far. */
 static uint64_t hypercalls(void)
 {
 	unsigned long long hits, sum = 0;
@@ -121,7 +122,7 @@ static uint64_t hypercalls(void)
 	return sum;
 }
 
-/* Until the balloon driver has given back, or taken, what it wants. */
+/* Waits until the balloon driver has reached its target. */
 static void settle(void)
 {
 	unsigned long before, after = 0;
@@ -135,7 +136,7 @@ static void settle(void)
 	}
 }
 
-static unsigned long balloon_target;	/* as it was, if it is another now */
+static unsigned long balloon_target;	/* the original target, if it was changed */
 
 static void unstock(void)
 {
@@ -144,7 +145,7 @@ static void unstock(void)
 	balloon_target = 0;
 }
 
-/* Have the balloon driver keep pages to map to. */
+/* Make the balloon driver keep pages in stock, to map grants over. */
 static bool stock(void)
 {
 	unsigned long target, lower, has;
@@ -168,7 +169,7 @@ static uint64_t nanoseconds(void)
 	return time.tv_sec * 1000000000ull + time.tv_nsec;
 }
 
-/* Each of these is about a round: what @clock has counted in its steps. */
+/* Each of these functions runs one round and returns what @clock counted in its steps. */
 static void measure_map(unsigned int count, uint64_t (*clock)(void), uint64_t costs[2])
 {
 	struct dma_heap_allocation_data data = {
@@ -211,7 +212,7 @@ static void measure_export(unsigned int count, uint64_t (*clock)(void), uint64_t
 	close(fd);
 	ret = export_wait(gntdev, fd, NEVER);
 	end = clock();
-	/* It knows no buffer that has been released already. */
+	/* ENOENT means that the buffer has been released already. */
 	check(!ret || ret == ENOENT, ret, "EXP_WAIT_RELEASED");
 	costs[1] = end - start;
 }
@@ -233,7 +234,7 @@ static void measure_copy(unsigned int count, uint64_t (*clock)(void), uint64_t *
 	*cost = end - start;
 }
 
-/* The rows that are measured with a stock of pages, or the others. */
+/* Measures the rows with a stock of pages, or the others. Returns the first row. */
 static unsigned int measure(unsigned int count, bool stocked, uint64_t (*clock)(void),
 			    uint64_t costs[ROWS])
 {
@@ -314,7 +315,7 @@ static void print_row(const char *text, uint64_t figures[COUNTS][ROWS], enum row
 	printf("\n");
 }
 
-/* MAP and its end by @row, and by @more of it. */
+/* The sum of MAP and END, divided by that of @row and @more. */
 static void print_ratio(const char *text, enum row row, enum row more)
 {
 	unsigned int i;

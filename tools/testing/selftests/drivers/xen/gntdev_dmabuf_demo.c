@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A picture that one domain draws appears in a buffer of another one, without a copy.
+ * A picture that one domain draws appears in a buffer of another domain, without a copy.
  *
- *	gntdev_dmabuf_demo draw			in the second domain, number 1
- *	gntdev_dmabuf_demo show [FILE]		in the first; the frame is left in FILE (PPM)
+ *	gntdev_dmabuf_demo draw			in the second domain, which has the ID 1
+ *	gntdev_dmabuf_demo show [FILE]		in the first; saves a picture to FILE
  *	gntdev_dmabuf_demo play PROGRAM...	in the first; PROGRAM displays moving pictures
  *
  * PROGRAM gets the dma-buf as descriptor 3. For each picture it writes a byte to descriptor
  * 4 and reads one back when the picture has been drawn.
  *
- * The buffer is the display's and imported by a second driver, as gbm has it, where there is a
- * display (GNTDEV_DMABUF_CARD in the environment, or arcpgu); else it is the system heap's.
+ * If there is a display (GNTDEV_DMABUF_CARD in the environment, or arcpgu), the buffer comes from
+ * its driver, and a second driver imports it, as with gbm. Otherwise it is the system heap's.
  *
- * They meet in a page that the second domain grants first: its reference is the first that
- * gntalloc gives out after boot. Each line says what was seen; `show` ends with status 1 at
- * the first thing that is not so.
+ * The programs find each other through the first page that the second domain grants, which has the
+ * first reference that gntalloc allocates after boot. Each line reports what was seen; `show`
+ * and `play` end with status 1 at the first wrong result.
  */
 
 #include <sys/socket.h>
@@ -34,17 +34,17 @@
 #define MAGIC 0x6f6d6564u
 #define PATIENCE 120		/* seconds for the other domain */
 
-/* What the two share beside the picture. */
+/* The page that the two programs share, apart from the picture. */
 struct meeting {
 	__u32 magic;		/* written last */
 	__u32 wanted;		/* the picture that `show` asks for: 1, 2 ... */
-	__u32 drawn;		/* the picture that is there */
+	__u32 drawn;		/* the picture that has been drawn */
 	__u32 sum;		/* of the picture, as `draw` sees it */
 	__u64 gfn[2];		/* frames of its first and last page, as `draw` sees them */
 	__u32 refs[FRAME_PAGES];
 };
 
-/* The other domain reads and writes the same words, in order with the rest. */
+/* The other domain accesses the same words. Both are ordered with all other accesses. */
 static __u32 get(const __u32 *word)
 {
 	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
@@ -76,7 +76,7 @@ static void see_ret(const char *what, int ret)
 	see(what, ret < 0 ? strerror(-ret) : "done", ret >= 0);
 }
 
-/* Of an ioctl: 0 or its errno. */
+/* @error is the result of an ioctl: 0 or its errno. */
 static void see_errno(const char *what, int error)
 {
 	see_ret(what, -error);
@@ -93,7 +93,7 @@ static __u32 checksum(const __u32 *pixels)
 	return sum;
 }
 
-/* The frame that an address of this process is in, as this domain counts them. */
+/* The frame number of an address of this process, as this domain counts frames. */
 static __u64 frame_of(const void *address)
 {
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -200,7 +200,7 @@ static int heap_new(void)
 	return ret;
 }
 
-/* What keeps the buffer beside its file descriptor is closed with @display and @gpu. */
+/* @display and @gpu are files that also keep the buffer, until they are closed. */
 static int buffer_new(int *display, int *gpu)
 {
 	const char *card = getenv("GNTDEV_DMABUF_CARD") ?: "arcpgu";
@@ -242,7 +242,7 @@ static __u32 buffer_sum(int buf, const __u32 *view)
 	return sum;
 }
 
-/* Wait until the other domain has drawn that @picture, and sees that @sum if not 0. */
+/* Wait until the other domain has drawn @picture and, if @sum is not 0, sees that @sum. */
 static bool drawn(struct meeting *meeting, __u32 picture, __u32 sum)
 {
 	int tries;
@@ -283,7 +283,7 @@ static void save(const __u32 *pixels, const char *path)
 	see_ret(path, fclose(file) ? -errno : 0);
 }
 
-/* No copy: the hypervisor counts the pages of the other domain that are mapped somewhere. */
+/* Shows that there is no copy: Xen counts the mapped pages of the other domain. */
 static long see_mapped(const char *what, long wanted)
 {
 	struct xen_usage usage;
@@ -354,7 +354,7 @@ static bool ask(struct meeting *meeting, __u32 picture)
 	return drawn(meeting, picture, 0);
 }
 
-/* The buffer ends, and the second domain has its pages for itself. */
+/* Drop the buffer. Then only the second domain can access its pages. */
 static void screen_close(struct screen *screen, __u32 picture)
 {
 	__u32 sum;
@@ -398,7 +398,7 @@ static int play_show(const char *path)
 	view = mmap(NULL, FRAME_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0);
 	see_ret("mmap() of the buffer", view == MAP_FAILED ? -errno : 0);
 	compare(meeting, buf, view);
-	/* Of a mapping of page frames /proc/self/pagemap does not tell them. */
+	/* For a VM_PFNMAP mapping /proc/self/pagemap does not show frames. */
 	if (frame_of(view))
 		snprintf(text, sizeof(text), "%p, frames %#llx to %#llx", (void *)view,
 			 (unsigned long long)frame_of(view),
@@ -443,7 +443,7 @@ static int run(char **argv, int buf, pid_t *pid)
 	if (*pid < 0)
 		return -errno;
 	if (!*pid) {
-		/* Neither of the two may be where the other has to go. */
+		/* Neither may have the number that the other is going to get. */
 		buf = fcntl(buf, F_DUPFD_CLOEXEC, 10);
 		ends[1] = fcntl(ends[1], F_DUPFD_CLOEXEC, 10);
 		if (dup2(buf, 3) == 3 && dup2(ends[1], 4) == 4)

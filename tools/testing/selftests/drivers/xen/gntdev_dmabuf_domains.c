@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A buffer of this domain's with the pages of another one: what gntdev_dmabuf shows with one
- * domain, and what can only be shown with two. Beside this domain, the first one, there have to
- * be three that run gntdev_dmabuf_peer (serve, victim, silent), with any domids below 16. They
- * need no toolstack: Xen can make them from the device tree.
+ * A buffer of this domain with the pages of another domain: tests of gntdev_dmabuf with two
+ * domains, and tests that need two. This is the first domain. Three others have to run
+ * gntdev_dmabuf_peer (serve, victim, silent), with any domids below 16. They need no toolstack:
+ * Xen can make them from the device tree.
  */
 
 #include <pthread.h>
@@ -14,7 +14,7 @@
 #include "xen_util.h"
 #include "peer.h"
 
-#define SOON 20000		/* milliseconds within which what has to happen does */
+#define SOON 20000		/* timeout for an event that has to happen, in ms */
 #define BOOT 60			/* seconds until the other domains are up */
 #define SECONDS 240
 
@@ -40,7 +40,7 @@ static bool peer_is(struct peer *p, int domid, char mode)
 	return false;
 }
 
-/* "silent" and "serve" begin alike: the one that answers has a heart that beats. */
+/* "silent" and "serve" have the same first letter: only the latter changes its beat. */
 static bool is_alive(struct peer *p)
 {
 	__u32 beat = peer_get(&p->control->beat);
@@ -87,7 +87,7 @@ static int peer_ask(struct peer *p, enum peer_command command, __u32 seed)
 	return command == PEER_CHECK ? p->control->wrong : 0;
 }
 
-/* Without any other domain there is nothing to do here. */
+/* Skip everything if there is no other domain. */
 static __attribute__((constructor)) void need_peers(void)
 {
 	const char *why = NULL;
@@ -180,11 +180,11 @@ static void make(struct __test_metadata *_metadata, struct session *self, char m
 	ASSERT_EQ(0, xen_usage(self->peer.domid, &self->before));
 	ASSERT_EQ(0, xen_usage(0, &self->ours));
 	self->counted = true;
-	/* The control page is there, and nothing else. */
+	/* Only the control page is mapped. */
 	EXPECT_EQ(1, self->before.active);
 }
 
-/* Pages of this domain that do not come back soon. */
+/* The number of pages that this domain does not get back soon. */
 static long lost_pages(const struct xen_usage *before)
 {
 	double end = now() + SOON / 1000;
@@ -199,7 +199,7 @@ static long lost_pages(const struct xen_usage *before)
 			break;
 		usleep(100000);
 	} while (now() < end);
-	/* Each CPU has frames of its own there, and keeps them: that is not a leak. */
+	/* Each CPU keeps its own frames of that table, which is not a leak. */
 	if (after.maptrack > before->maptrack + sysconf(_SC_NPROCESSORS_ONLN))
 		return -ENOSPC;
 	return lost;
@@ -226,7 +226,7 @@ FIXTURE_TEARDOWN(domains)
 	witness_close(&self->s.peer.page);
 	if (!self->s.counted)
 		return;
-	/* Whatever the other domain did, this one has what it had. */
+	/* Whatever the other domain did, this domain has lost nothing. */
 	EXPECT_EQ(0, lost_pages(&self->s.ours));
 	EXPECT_EQ(self->s.fds, count_fds());
 }
@@ -250,7 +250,7 @@ static void cpu_access(int buf, __u64 what)
 	ioctl(buf, DMA_BUF_IOCTL_SYNC, &sync);
 }
 
-/* How many of the other domain's grants are mapped; waits until it is as it should be. */
+/* The number of mapped grants of the other domain. Waits until it is as expected. */
 static long active(int domid, long expected)
 {
 	double end = now() + SOON / 1000;
@@ -266,7 +266,7 @@ static long active(int domid, long expected)
 	return usage.active;
 }
 
-/* @importer: a driver that has imported the buffer and keeps it to the end, or NULL. */
+/* @importer: a driver that imports the buffer and keeps it until the end, or NULL. */
 static void seven_steps(struct __test_metadata *_metadata, struct session *self,
 			const char *importer)
 {
@@ -287,10 +287,10 @@ static void seven_steps(struct __test_metadata *_metadata, struct session *self,
 	ASSERT_NE(NULL, view);
 	cpu_access(fd, DMA_BUF_SYNC_START);
 	EXPECT_EQ(0, pattern_wrong(view, 0, PEER_PAGES, 0x11));
-	/* They draw, and it is here. */
+	/* The other domain draws, and this one sees it. */
 	ASSERT_EQ(0, peer_ask(&self->peer, PEER_FILL, 0x22));
 	EXPECT_EQ(0, pattern_wrong(view, 0, PEER_PAGES, 0x22));
-	/* We write, and it is there. */
+	/* This domain writes, and the other one sees it. */
 	pattern_fill(view, 0, PEER_PAGES, 0x33);
 	EXPECT_EQ(0, peer_ask(&self->peer, PEER_CHECK, 0x33));
 	EXPECT_EQ(PEER_PAGES, peer_ask(&self->peer, PEER_CHECK, 0x34))
@@ -308,12 +308,12 @@ static void seven_steps(struct __test_metadata *_metadata, struct session *self,
 		close(drm);
 	}
 	EXPECT_EQ(0, map_wait(self->gntdev, fd, SOON));
-	/* None is mapped any more at the very moment that WAIT says so: they may reuse theirs. */
+	/* When WAIT_RELEASED returns, no grant is mapped: the other domain may reuse its pages. */
 	ASSERT_EQ(0, xen_usage(self->peer.domid, &after));
 	EXPECT_EQ(1, after.active);
 	ASSERT_EQ(0, xen_usage(0, &after));
 	EXPECT_EQ(self->ours.pages, after.pages);
-	/* Each CPU has frames of its own there, and keeps them: that is not a leak. */
+	/* Each CPU keeps its own frames of that table, which is not a leak. */
 	EXPECT_GE(self->ours.maptrack + sysconf(_SC_NPROCESSORS_ONLN), after.maptrack);
 	EXPECT_EQ(0, peer_ask(&self->peer, PEER_CHECK, 0x33))
 		TH_LOG("the other domain's pages were changed when they were given back");
@@ -335,7 +335,7 @@ TEST_F_TIMEOUT(domains, seven_steps_on_the_heap, SECONDS)
 	seven_steps(_metadata, s, NULL);
 }
 
-/* What gbm does: the GPU's driver has imported the display's buffer before anything else. */
+/* As with gbm: the GPU's driver has imported the display's buffer before the mapping. */
 TEST_F_TIMEOUT(domains, seven_steps_beside_an_importer, SECONDS)
 {
 	struct session *s = &self->s;
@@ -366,11 +366,11 @@ TEST_F_TIMEOUT(domains, bad_reference, SECONDS)
 	s->refs[PEER_PAGES - 1] = 0x7ffffff0;
 	EXPECT_EQ(EINVAL, map_peer(s));
 	EXPECT_EQ(1, active(s->peer.domid, 1));
-	/* A domain that is none: the domids after the last one. */
+	/* A domain that does not exist. */
 	EXPECT_EQ(EINVAL, map_refs(s->gntdev, s->buf, 0x7000, s->refs, 1));
 }
 
-/* Closing everything without a word gives their pages back as well. */
+/* Closing all files without RELEASE gives the other domain's pages back as well. */
 TEST_F_TIMEOUT(domains, gntdev_closed, SECONDS)
 {
 	struct session *s = &self->s;
@@ -385,7 +385,7 @@ TEST_F_TIMEOUT(domains, gntdev_closed, SECONDS)
 	EXPECT_EQ(1, active(s->peer.domid, 1));
 }
 
-/* One that never answers: this domain loses nothing and need not wait for anybody. */
+/* The other domain never answers: this domain loses nothing and does not have to wait. */
 TEST_F_TIMEOUT(domains, never_answers, SECONDS)
 {
 	struct session *s = &self->s;
@@ -410,13 +410,13 @@ TEST_F_TIMEOUT(domains, never_answers, SECONDS)
 	EXPECT_EQ(0, map_wait(s->gntdev, fd, SOON));
 	EXPECT_GT(SOON / 1000, now() - start);
 	EXPECT_EQ(1, active(s->peer.domid, 1));
-	/* And once more, so that the next run finds it as this one did. */
+	/* Reset it for the next run. */
 	peer_set(&s->peer.control->asked, 0);
 }
 
 /*
- * Destroyed while its pages are in a buffer here: they stay readable, the domain lingers as long
- * as they are mapped, and is gone when the buffer is.
+ * The other domain is destroyed while its pages are in a buffer here. The pages stay accessible.
+ * Xen keeps the dying domain while they are mapped, and frees it after the buffer is released.
  */
 TEST_F_TIMEOUT(domains, destroyed_while_mapped, SECONDS)
 {
@@ -453,7 +453,7 @@ TEST_F_TIMEOUT(domains, destroyed_while_mapped, SECONDS)
 	EXPECT_EQ(-ESRCH, xen_domain_info(s->peer.domid, &info));
 	ASSERT_EQ(0, xen_usage(0, &after));
 	EXPECT_EQ(s->ours.pages, after.pages);
-	/* A domain that is no more. */
+	/* A domain that does not exist any more. */
 	s->buf = heap(PEER_PAGES);
 	ASSERT_LE(0, s->buf);
 	EXPECT_EQ(EINVAL, map_peer(s));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Grant references as a new dma-buf, IOCTL_GNTDEV_DMABUF_EXP_FROM_REFS: what stock kernels do
- * wrong with it. gntdev_dmabuf has the rest; here is what may bring an unpatched kernel down, and
- * with it what other tests have found. One domain is enough, see there.
+ * Grant references as a new dma-buf, IOCTL_GNTDEV_DMABUF_EXP_FROM_REFS: faults of stock kernels.
+ * This program has the tests that may crash an unpatched kernel, so that a crash does not lose the
+ * results of other tests. gntdev_dmabuf has the rest. Both need only one domain.
  */
 
 #define _GNU_SOURCE
@@ -15,7 +15,7 @@
 #include "xen_util.h"
 
 #define SECONDS 120		/* for one test: debug kernels in an emulator are slow */
-#define SOON 15.0		/* seconds within which what has to happen does */
+#define SOON 15.0		/* timeout for an event that has to happen, in seconds */
 #define POOL 64
 #define PAGES 2
 
@@ -29,10 +29,10 @@ FIXTURE(exported)
 	int gntdev;
 	int domid;
 	const __u32 *refs;
-	struct witness witness;		/* keeps the pages where the last map costs them */
+	struct witness witness;		/* keeps the pages where the granter loses them */
 	struct xen_usage before;
 	struct xen_usage witnessed;
-	int usage;			/* 0 if the hypervisor counts for us */
+	int usage;			/* 0 if the hypervisor's counts are available */
 };
 
 FIXTURE_SETUP(exported)
@@ -79,7 +79,7 @@ TEST_F_TIMEOUT(exported, no_free_descriptor, SECONDS)
 	close(fd);
 }
 
-/* Without the patch a process that waits is not killed before its time is over. */
+/* Without the patch, a process that waits cannot be killed before its timeout. */
 TEST_F_TIMEOUT(exported, killed_waiter, SECONDS)
 {
 	double start;
@@ -96,12 +96,12 @@ TEST_F_TIMEOUT(exported, killed_waiter, SECONDS)
 	kill(child, SIGKILL);
 	ASSERT_EQ(child, waitpid(child, NULL, 0));
 	EXPECT_GT(5.0, now() - start);
-	/* The buffer is as it was. */
+	/* The buffer is unchanged. */
 	EXPECT_EQ(ETIMEDOUT, export_wait(self->gntdev, fd, 0));
 	close(fd);
 }
 
-/* The first map of a file has the index 0. Without the patch the pages of the buffer go. */
+/* The first map of a file has the index 0. Without the patch the grants are unmapped. */
 TEST_F_TIMEOUT(exported, not_unmapped_by_an_index, SECONDS)
 {
 	struct ioctl_gntdev_unmap_grant_ref unmap = { .count = PAGES };

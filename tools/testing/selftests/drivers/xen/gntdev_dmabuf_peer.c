@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The only program of a second domain: grants pages to the first one and fills them.
+ * The only program of a second domain: it grants pages to the first domain and fills them.
  *
- * gntdev_dmabuf_peer serve	answers what gntdev_dmabuf_domains asks
- * gntdev_dmabuf_peer victim	the same; it is there to be destroyed
+ * gntdev_dmabuf_peer serve	answers the commands of gntdev_dmabuf_domains
+ * gntdev_dmabuf_peer victim	the same, in a domain that the test destroys
  * gntdev_dmabuf_peer silent	never answers
  */
 
@@ -27,7 +27,7 @@ int main(int argc, char **argv)
 	int fd, ret;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	/* Where it is the first process, nobody else has done that. */
+	/* As the first process, it has to mount /dev itself. */
 	if (getpid() == 1)
 		mount("dev", "/dev", "devtmpfs", 0, NULL);
 	fd = open(GNTALLOC, O_RDWR | O_CLOEXEC);

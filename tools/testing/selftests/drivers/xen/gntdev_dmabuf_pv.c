@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A PV domain of x86 maps grants into page tables and not into its address space, so references
- * can't be put behind an existing dma-buf there: EOPNOTSUPP, whatever else is wrong or right,
- * and the buffer, of an exporter that consents elsewhere, is not touched.
+ * A PV domain of x86 maps grants into page tables, not into its physical address space, so grants
+ * cannot be put behind an existing dma-buf there. MAP_REFS_TO_BUF fails with EOPNOTSUPP, whatever
+ * the other arguments are, and leaves the buffer untouched although its exporter consents.
  */
 
 #include "../../kselftest_harness.h"
@@ -63,7 +63,7 @@ TEST_F(pv, refused)
 	munmap(view, BUF_SIZE);
 }
 
-/* There is never a record, so whatever is asked of one, it is refused. */
+/* There is never a mapping, so the ioctls for mappings fail. */
 TEST_F(pv, nothing_to_release)
 {
 	int ret = map_release(self->gntdev, self->buf);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Pages that the domain grants to itself, for a whole program: made before its first test, in a
- * constructor, which ends the program with a skip where its tests cannot run. Where maps cost the
- * granter its page, every test has to take others, and a process that never ends has to hold them.
+ * Pages that the domain grants to itself, for a whole program. A constructor makes them before the
+ * first test, and skips the program if its tests cannot run. Where a granter loses a page that it
+ * maps, each test has to take new pages, and a process that never ends has to hold them.
  */
 
 #ifndef GRANT_POOL_H
@@ -18,7 +18,7 @@
 static struct pool {
 	int domid;
 	unsigned int count;
-	unsigned int used;	/* by the tests that are over */
+	unsigned int used;	/* by finished tests */
 	__u32 refs[POOL_MAX];
 } *pool;
 
@@ -61,13 +61,13 @@ static inline void pool_make(unsigned int size)
 		perror(GNTALLOC);
 		exit(KSFT_FAIL);
 	}
-	/* Without hypercalls from user space it is some guest, and guests can't be told. */
+	/* Without hypercalls from user space the ID is unknown: assume 0. */
 	pool->domid = xen_own_domid();
 	if (pool->domid < 0)
 		pool->domid = 0;
 	if (!file_number(GNTALLOC_LIMIT, &limit) && limit < size + POOL_PIECE)
 		file_put(GNTALLOC_LIMIT, size + POOL_PIECE);
-	/* In pieces: the kernel wants an array of that many in one piece. */
+	/* In pieces: the kernel allocates a contiguous array for each request. */
 	while (pool->count < size) {
 		unsigned int piece = size - pool->count < POOL_PIECE ? size - pool->count :
 								       POOL_PIECE;
@@ -84,10 +84,10 @@ static inline void pool_make(unsigned int size)
 		keep_for_ever(fd);
 }
 
-/* The references of @count pages that no test has mapped before, if that matters. */
+/* @count references, of pages that no test has mapped before if maps lose pages. */
 static inline const __u32 *take_refs(unsigned int count)
 {
-	static unsigned int used_here;	/* a test is a process of its own */
+	static unsigned int used_here;	/* each test runs in its own process */
 	unsigned int *used = own_grant_loses_page() ? &pool->used : &used_here;
 	const __u32 *refs = pool->refs + *used;
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a test of gntdev needs of a Xen domain, without a toolstack or a network: hypercalls
- * through privcmd, what the hypervisor counts, grants of gntalloc, a second view of granted
- * pages, and the ioctls that put them behind a dma-buf. What can fail returns 0 or a value, or
- * -errno; but see below for the ioctls.
+ * Helpers for tests of gntdev in a Xen domain, without a toolstack or a network: hypercalls
+ * through privcmd, the hypervisor's counts, grants of gntalloc, a second view of granted pages,
+ * and the ioctls that put them behind a dma-buf. A function that can fail returns 0 or a value,
+ * or -errno; the wrappers of ioctls below return a positive errno.
  */
 
 #ifndef XEN_UTIL_H
@@ -24,7 +24,7 @@
 
 #include <linux/types.h>
 
-/* The headers of the kernel use these without saying what they are. */
+/* The kernel's headers use these types without defining them. */
 typedef __u32 grant_ref_t;
 typedef __u16 domid_t;
 
@@ -35,12 +35,12 @@ typedef __u16 domid_t;
 #define GNTALLOC "/dev/xen/gntalloc"
 #define GNTDEV_LIMIT "/sys/module/xen_gntdev/parameters/limit"
 #define GNTALLOC_LIMIT "/sys/module/xen_gntalloc/parameters/limit"
-#define PAGE 4096UL		/* of Xen's; gntdev refuses kernels with others */
+#define PAGE 4096UL		/* Xen's page size; gntdev refuses kernels with another */
 
 /*
- * A domain of x86 that maps its own grant loses the page from its address space and never gets
- * it back: the content is seen through maps of gntdev only, as long as there is one, and the
- * page must not be freed.
+ * A domain of x86 that maps its own grant permanently loses the page from its address space. The
+ * content is visible only through gntdev's maps, as long as there is one, and the page must not be
+ * freed.
  */
 static inline bool own_grant_loses_page(void)
 {
@@ -49,7 +49,7 @@ static inline bool own_grant_loses_page(void)
 	return !uname(&name) && (!strcmp(name.machine, "x86_64") || name.machine[0] == 'i');
 }
 
-/* Seconds since some moment. */
+/* Monotonic time in seconds. */
 static inline double now(void)
 {
 	struct timespec time;
@@ -80,7 +80,7 @@ static inline int file_put(const char *path, unsigned long value)
 	return fclose(file) ? -errno : 0;
 }
 
-/* The kind of this domain as Linux says it ("PV", "HVM", "PVH"), or "" outside of Xen. */
+/* The type of this domain as Linux reports it ("PV", "HVM", "PVH"), or "" outside of Xen. */
 static inline const char *xen_guest_type(void)
 {
 	static char type[16];
@@ -96,8 +96,8 @@ static inline const char *xen_guest_type(void)
 }
 
 /*
- * Hypercalls. Xen follows the page tables of the caller, so what it reads and writes has to be
- * in pages that are there and writable: one area that is shared, locked and touched.
+ * Hypercalls. Xen uses the page tables of the caller, so its arguments have to be in pages that
+ * are present and writable: one shared area that is locked and populated.
  */
 #define XEN_MEMORY_OP 12
 #define XEN_EVENT_CHANNEL_OP 32
@@ -146,8 +146,8 @@ static inline long xen_call(unsigned int op, __u64 arg0, __u64 arg1)
 }
 
 /*
- * The number of this domain. Nothing says it outright; but an event channel that is offered to
- * DOMID_SELF tells to whom it is offered.
+ * The ID of this domain. No hypercall returns it directly, but the status of an event channel
+ * that is offered to DOMID_SELF contains it.
  */
 static inline int xen_own_domid(void)
 {
@@ -183,7 +183,7 @@ static inline int xen_own_domid(void)
 	return domid;
 }
 
-/* How many pages this domain has, for the hypervisor. */
+/* The number of pages that this domain has, according to the hypervisor. */
 static inline long xen_current_pages(void)
 {
 	__u16 *domid = xen_area();
@@ -194,7 +194,7 @@ static inline long xen_current_pages(void)
 	return xen_call(XEN_MEMORY_OP, 3, (uintptr_t)domid);
 }
 
-/* struct xen_sysctl and struct xen_domctl: only as much as is used, which has not changed. */
+/* struct xen_sysctl and struct xen_domctl: only the used parts, which are stable. */
 struct xen_sysctl {
 	__u32 cmd, version;
 	union {
@@ -232,7 +232,7 @@ struct xen_domctl {
 #define XEN_DOMCTL_GETDOMAININFO 5
 #define XEN_DOMINF_DYING 1
 
-/* 4.17 has 0x15 for both; whichever the hypervisor takes is the right one. */
+/* Xen 4.17 uses version 0x15 for both. Other versions are found by trying them. */
 static inline long xen_versioned(unsigned int op, __u32 *version, void *arg)
 {
 	static __u32 known[64];
@@ -272,7 +272,7 @@ static inline int xen_domain_info(unsigned int domid, struct xen_dominfo *info)
 	ret = xen_versioned(XEN_DOMCTL, &domctl->version, domctl);
 	if (ret)
 		return ret;
-	/* It answers with the next domain if there is none of this number. */
+	/* If this domain does not exist, Xen returns the next one. */
 	if (domctl->info.domid != domid)
 		return -ESRCH;
 	info->dying = domctl->info.flags & XEN_DOMINF_DYING;
@@ -291,7 +291,7 @@ static inline int xen_domain_destroy(unsigned int domid)
 	return xen_versioned(XEN_DOMCTL, &domctl->version, domctl);
 }
 
-/* What the hypervisor's console has got since @index, which moves on. Returns its length. */
+/* Reads the hypervisor's console from @index on and advances @index. Returns the length. */
 static inline long xen_console(__u32 *index, char *text, size_t size)
 {
 	struct xen_sysctl *sysctl = xen_area();
@@ -332,17 +332,17 @@ static inline int xen_debug_key(char key)
 
 #define XEN_BALLOON_KB "/sys/devices/system/xen_memory/xen_memory0/info/current_kb"
 
-/* What must be the same before and after. */
+/* Counts that must be the same before and after a test. */
 struct xen_usage {
-	long pages;		/* of this domain */
-	long kept;		/* of these, what its balloon driver does not keep out of use */
-	long active;		/* grants of a domain's that somebody has mapped */
-	long maptrack;		/* frames of the table of what that domain has mapped */
+	long pages;		/* pages of this domain */
+	long kept;		/* those of them that the balloon driver does not hold back */
+	long active;		/* grants of a domain that are mapped by any domain */
+	long maptrack;		/* frames of the table of the grants that the domain maps */
 };
 
 /*
- * Pages that have come or gone, but for those that the balloon driver took for stock mappings and
- * keeps for the next (5.10 does). Where the domain is mapped directly, it has them even so.
+ * Pages gained or lost, except pages that the balloon driver took for stock mappings and keeps for
+ * later ones (5.10 does that). A directly mapped domain still has those pages.
  */
 static inline long xen_pages_lost(const struct xen_usage *before, const struct xen_usage *after)
 {
@@ -353,9 +353,9 @@ static inline long xen_pages_lost(const struct xen_usage *before, const struct x
 }
 
 /*
- * Counts from the hypervisor; those of grants are @domid's. It tells of grants on its console
- * only, at the debug key 'g': a paragraph a domain, with a line for each of the domain's grants
- * that is mapped.
+ * Gets counts from the hypervisor; the counts of grants are those of @domid. Xen prints grants
+ * only on its console, after the debug key 'g': a paragraph for each domain, with a line for each
+ * of the domain's grants that is mapped.
  */
 static inline int xen_usage(int domid, struct xen_usage *usage)
 {
@@ -373,7 +373,7 @@ static inline int xen_usage(int domid, struct xen_usage *usage)
 	if (usage->pages < 0)
 		return usage->pages;
 	usage->kept = file_number(XEN_BALLOON_KB, &balloon) ? 0 : balloon / 4;
-	do {			/* what is there already */
+	do {			/* skip earlier output */
 		got = xen_console(&index, text, sizeof(text));
 		if (got < 0)
 			return got;
@@ -411,8 +411,8 @@ static inline int xen_usage(int domid, struct xen_usage *usage)
 }
 
 /*
- * The difference to what was counted @before, in grants that are mapped and in pages of this
- * domain. It is 0 within @seconds, or wrong.
+ * The difference to the counts @before, in grants that are mapped and in pages of this domain.
+ * Waits up to @seconds until it is 0.
  */
 static inline long xen_left(int domid, const struct xen_usage *before, double seconds)
 {
@@ -440,7 +440,7 @@ static inline int gntdev_open(void)
 	return fd < 0 ? -errno : fd;
 }
 
-/* New pages granted to @domid, on the open gntalloc @fd, and where in it they can be mapped. */
+/* Grants new pages to @domid through gntalloc's @fd. @index is their offset for mmap(). */
 static inline int gntalloc_new(int fd, unsigned int domid, unsigned int flags, unsigned int count,
 			       __u32 *refs, __u64 *index)
 {
@@ -463,7 +463,7 @@ static inline int gntalloc_new(int fd, unsigned int domid, unsigned int flags, u
 	return ret;
 }
 
-/* Another view of granted pages, with a gntdev of its own. Lasts until it is closed. */
+/* A second view of granted pages, through its own gntdev file, until it is closed. */
 struct witness {
 	int gntdev;
 	unsigned int count;
@@ -513,15 +513,15 @@ static inline void witness_close(struct witness *w)
 	w->gntdev = -1;
 }
 
-/* Content that differs from word to word, page to page and @seed to @seed. */
+/* Content that differs in each word, in each page and for each @seed. */
 static inline __u32 pattern_word(__u32 seed, unsigned int page, unsigned int word)
 {
 	return (seed * 2654435761u) ^ (page << 10 | word);
 }
 
 /*
- * Others change what is behind a view, and look at it: some without a cache, as a display's
- * buffers are mapped on Arm.
+ * Writes the pages back to memory and invalidates the cache: there are other views of the same
+ * memory, some of them uncached, like mappings of a display's buffers on Arm.
  */
 static inline void now_in_memory(const void *view, unsigned int first, unsigned int count)
 {
@@ -553,7 +553,7 @@ static inline void pattern_fill(void *view, unsigned int first, unsigned int cou
 	now_in_memory(view, first, count);
 }
 
-/* How many pages do not have the content that they should. */
+/* The number of pages that do not have the expected content. */
 static inline unsigned int pattern_wrong(const void *view, unsigned int first, unsigned int count,
 					 __u32 seed)
 {
@@ -589,7 +589,7 @@ static inline unsigned int not_zero(const void *view, unsigned int first, unsign
 	return wrong;
 }
 
-/* Numbers and sizes of the ioctls are for ever. */
+/* Numbers and sizes of the ioctls are ABI. */
 _Static_assert(_IOC_NR(IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF) == 15, "ABI");
 _Static_assert(_IOC_SIZE(IOCTL_GNTDEV_DMABUF_MAP_REFS_TO_BUF) == 24, "ABI");
 _Static_assert(_IOC_NR(IOCTL_GNTDEV_DMABUF_MAP_RELEASE) == 16, "ABI");
@@ -600,13 +600,13 @@ _Static_assert(_IOC_NR(IOCTL_GNTDEV_DMABUF_MAP_EVENTFD) == 18, "ABI");
 _Static_assert(_IOC_SIZE(IOCTL_GNTDEV_DMABUF_MAP_EVENTFD) == 16, "ABI");
 
 /*
- * The ioctls. They give 0 or the errno as it is, without a sign, so that an expectation that
- * fails shows it plainly.
+ * Wrappers of the ioctls. They return 0 or a positive errno, so that a failed expectation shows
+ * the errno.
  */
 struct map_args {
 	__u32 flags, count, data_ofs, fd, domid;
 	const __u32 *refs;
-	__u32 given;		/* how many of @refs there are, if not @count */
+	__u32 given;		/* the number of @refs, if it is not @count */
 };
 
 static inline int map_call(int gntdev, const struct map_args *args)
@@ -660,7 +660,7 @@ static inline int map_eventfd(int gntdev, int buf, int eventfd)
 	return ioctl(gntdev, IOCTL_GNTDEV_DMABUF_MAP_EVENTFD, &arg) ? errno : 0;
 }
 
-/* Those that were there before. */
+/* The older ioctls. */
 static inline int export(int gntdev, unsigned int domid, const __u32 *refs, unsigned int count,
 			 int *fd)
 {
