@@ -257,6 +257,11 @@ static void mock_unmap_dma_buf(struct dma_buf_attachment *attach,
 {
 }
 
+static int mock_vmap(struct dma_buf *dmabuf, struct iosys_map *map)
+{
+	return -EIO;
+}
+
 static int mock_begin_exchange(struct dma_buf *dmabuf, struct page **pages,
 			       unsigned int count)
 {
@@ -295,6 +300,7 @@ static const struct dma_buf_ops mock_ops = {
 	.attach = mock_attach,
 	.map_dma_buf = mock_map_dma_buf,
 	.unmap_dma_buf = mock_unmap_dma_buf,
+	.vmap = mock_vmap,
 	.begin_exchange = mock_begin_exchange,
 	.end_exchange = mock_end_exchange,
 	.release = mock_release,
@@ -835,6 +841,24 @@ static void map_fails(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), 0);
 }
 
+/* Up to 6.1 the only attachment that can ask for a DMA address is the driver's own. */
+static void expect_no_dma_address(struct kunit *test, struct dma_buf_attachment *attach)
+{
+	struct sg_table *sgt;
+
+	dma_resv_lock(attach->dmabuf->resv, NULL);
+	sgt = dma_buf_map_attachment(attach, DMA_BIDIRECTIONAL);
+	dma_resv_unlock(attach->dmabuf->resv);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(sgt), -EBUSY);
+}
+
+static void expect_no_vmap(struct kunit *test, struct dma_buf *dmabuf)
+{
+	struct iosys_map map;
+
+	KUNIT_EXPECT_EQ(test, dma_buf_vmap_unlocked(dmabuf, &map), -EBUSY);
+}
+
 /*
  * The buffer cannot be used any more, only closed. When the hypervisor has memory, the
  * buffer's memory is restored, cleared, and the buffer is released.
@@ -847,7 +871,10 @@ static void expect_unusable(struct kunit *test, struct dma_buf *dmabuf)
 	expect_forgotten(test);
 	KUNIT_EXPECT_EQ(test, atomic_read(&buf->users), -1);
 	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(dma_buf_attach(dmabuf, t->dev)), -EBUSY);
-	KUNIT_EXPECT_TRUE(test, list_is_singular(&dmabuf->attachments));
+	KUNIT_ASSERT_TRUE(test, list_is_singular(&dmabuf->attachments));
+	expect_no_dma_address(test, list_first_entry(&dmabuf->attachments,
+						     struct dma_buf_attachment, node));
+	expect_no_vmap(test, dmabuf);
 	KUNIT_EXPECT_EQ(test, map_fd(test, dmabuf, FD, PAGES, 0), -EBUSY);
 	KUNIT_EXPECT_EQ(test, buf->ends, 0);
 	dma_buf_put(dmabuf);

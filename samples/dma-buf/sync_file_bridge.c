@@ -29,10 +29,12 @@
 #include <unistd.h>
 
 #include <linux/dma-buf.h>
+#include <linux/sync_file.h>
 #include <linux/types.h>
 #include <linux/udmabuf.h>
 
 #define PAGES 4
+#define MAX_FENCES 8
 
 /* No header has these; they are from drivers/dma-buf/sw_sync.c. */
 struct sw_sync_create_fence_data {
@@ -87,6 +89,23 @@ static void show(const char *what, int sync_file, int expected)
 		fprintf(stderr, "%s is expected\n", expected ? "signaled" : "pending");
 		exit(1);
 	}
+}
+
+/* Whose fences these are. Names of a fence that has signaled tell nothing. */
+static void show_names(int sync_file)
+{
+	struct sync_fence_info fences[MAX_FENCES] = { 0 };
+	struct sync_file_info info = {
+		.num_fences = MAX_FENCES,
+		.sync_fence_info = (unsigned long)fences,
+	};
+	unsigned int i;
+
+	if (ioctl(sync_file, SYNC_IOC_FILE_INFO, &info))
+		die("SYNC_IOC_FILE_INFO");
+	for (i = 0; i < info.num_fences; i++)
+		printf("  a fence of driver %s, timeline %s\n", fences[i].driver_name,
+		       fences[i].obj_name);
 }
 
 static int create_buffer(void)
@@ -151,6 +170,7 @@ int main(void)
 	/* A reader waits for the writer. */
 	read = wait_for(buffer, DMA_BUF_SYNC_READ);
 	show("written to: a reader waits, its sync_file is", read, 0);
+	show_names(read);
 	work = submit(reader, dup(read));
 	publish(buffer, DMA_BUF_SYNC_READ, work);
 	close(work);

@@ -208,7 +208,7 @@ def image(source, *, kind="guest", toggles=None, suffix="", toggles_optional=Fal
     kernel = release(kbuild.tree)
     ours = wanted([TOGGLES], kernel, toggles)
     if not how.modules:
-        ours = {name: value for name, value in ours.items() if not name.endswith("_KUNIT_TEST")}
+        ours = {name: value for name, value in ours.items() if not name.endswith("_KUNIT_TEST") and "_SAMPLE_" not in name}
     built = Image(kbuild.tree, kbuild.obj, kind)
     with steps.step(f"building {kbuild.obj}{suffix and f' as {suffix[1:]}'} (log: {kbuild.log})"):
         kbuild.configure({**wanted(how.fragments, kernel), **ours}, optional=ours if toggles_optional else ())

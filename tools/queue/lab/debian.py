@@ -57,6 +57,7 @@ PACKAGES = (
 BENCH = ("gnuplot-nox",)        # only for `make bench`: the plots
 WAYLAND = ("libwayland-bin", "libwayland-dev", "wayland-protocols")     # only for `make run DEMO=xen-desktop`
 BROWSER = ("chromium-headless-shell",)      # only for `make check-full`, which tests its own page: 64 MB
+SPHINX = ("python3-sphinx", "python3-sphinx-rtd-theme")     # only for its suite `docs`
 
 
 def installed(packages):

@@ -81,7 +81,7 @@ def unset(woven, variant):
 def selftests(kernel, name, touched, variant, results):
     """Build the selftests that the topic adds."""
     directories = [directory for directory in (*kselftest.DIRECTORIES, *kselftest.XEN)
-                   if any(path.startswith(f"{directory}/") for path in touched)]
+                   if any(f"{path}/".startswith(f"{directory}/") for path in touched)]
     start, problem = time.monotonic(), ""
     try:
         kselftest.programs(build.Image(variant.tree, variant.kbuild.obj), variant.log(NUMBER + 1), directories, kselftest.NATIVE)

@@ -17,11 +17,12 @@ from pathlib import Path
 from base import config, gitcmd, steps
 from base.steps import Failure
 from lab import build, debian
+from suites import kselftest
 from suites.results import FAIL, PASS
 
 SUBSYSTEM = build.SUBSYSTEM
 CODE = ("drivers/", "fs/", "mm/", "samples/")     # where the queue touches code that is compiled into a kernel
-USER = ("samples/dma-buf/",)    # except for programs, which the suite kselftest builds
+USER = (*kselftest.DIRECTORIES, *kselftest.XEN)     # except for programs
 # Drivers that no processor of CONFIGS can have, the one whose compiler can compile them, and the arguments for make.
 FORCED = {"drivers/gpu/drm/omapdrm/": ("arm64", "CONFIG_DRM_OMAP=m")}
 CONFIGS = {"x86_64": ("guest.config", "compile-x86_64.config"), "arm64": ("compile-arm64.config",)}

@@ -3,6 +3,7 @@
 
     queue      as in `make check`
     lint       with all of the kernel's drivers for Coccinelle, and planted misuse for sparse
+    docs       the pages that the queue adds or changes, and their kernel-doc, by Sphinx (docs.py)
     topics     each topic alone, x86-64 and arm64, toggles on and off (alone.py)
     build      every commit, every toggle, x86-64 and arm64, gcc and on the newest kernel clang (commits.py)
     kunit, kselftest, igt, stress      in a guest, all of it on each kernel; with the toggles off nothing is there
@@ -22,13 +23,13 @@ import json
 
 from base import config, gitcmd, origin, steps
 from lab import debian, room, source
-from suites import alone, check, clients, commits, igt, images, inguest, kselftest, kunit, lint, promises, readme, xensuite
+from suites import alone, check, clients, commits, docs, igt, images, inguest, kselftest, kunit, lint, promises, readme, xensuite
 from suites.pace import Pace
 from suites.results import FAIL, Result, Results, passing_unpatched
 from weave import mails, tree
 
-SUITES = ("queue", "lint", "topics", "build", "kunit", "kselftest", "igt", "stress", "xen", "clients", "control")
-PATCHES = ("queue", "lint", "topics", "build")        # what needs no guest
+SUITES = ("queue", "lint", "docs", "topics", "build", "kunit", "kselftest", "igt", "stress", "xen", "clients", "control")
+PATCHES = ("queue", "lint", "docs", "topics", "build")        # what needs no guest
 HERE = config.BUILD / "full"
 WEAVER = "-"                                # in place of a kernel: the weaver's own tests
 IRRELEVANT = ("pace.json", "TESTED.md")     # what `make table` writes of these runs
@@ -38,7 +39,7 @@ def main(kernels, suites, which="", force=False):
     whole = not suites and kernels == config.kernels()
     suites = check.select(suites, SUITES, "`make check` takes some of them")
     source.announce(kernels, which)
-    debian.deps(debian.BROWSER if "queue" in suites else ())
+    debian.deps([*(debian.BROWSER if "queue" in suites else ()), *(debian.SPHINX if "docs" in suites else ())])
     room.look()
     results = Results(Pace("check-full", [kernel.name for kernel in kernels], suites, whole))
     Full(kernels, suites, which, force, results).run()
@@ -102,7 +103,7 @@ class Full:
         now = self.inputs.setdefault(name_of(kernel), inputs(kernel, self.tools))
         for suite in [suite for suite in suites if suite in self.suites]:
             part = load(part_file(kernel, suite))
-            if self.force or part is None or part["inputs"] != now:
+            if self.force or part is None or part["inputs"] != wanted(now, suite):
                 found.append(suite)
             else:
                 self.results.keep([Result(**result) for result in part["results"]], part["date"], part["commit"])
@@ -123,7 +124,7 @@ class Full:
             HERE.mkdir(parents=True, exist_ok=True)
             version = "" if kernel == WEAVER else origin.recorded(config.queue(), kernel)[1]
             part_file(kernel, suite).write_text(json.dumps({
-                "inputs": self.inputs[name_of(kernel)], "date": datetime.date.today().isoformat(), "source": version,
+                "inputs": wanted(self.inputs[name_of(kernel)], suite), "date": datetime.date.today().isoformat(), "source": version,
                 "commit": gitcmd.own(config.ROOT, config.queue()).attempt("describe", "--always", "--dirty")[1].strip(),
                 "results": [dataclasses.asdict(result) for result in found]}, indent=1) + "\n", encoding="utf-8")
 
@@ -152,6 +153,11 @@ class Full:
                 source.restore_files(kernel)
                 lint.Lint(kernel, self.results).run()
             self.save(kernel, ["lint"])
+        if "docs" in suites:
+            with self.results.pace.timed("documentation", kernel):
+                source.restore_files(kernel)
+                docs.check(kernel, self.results)
+            self.save(kernel, ["docs"])
         if "topics" in suites:
             with self.results.pace.timed("each topic", kernel):
                 alone.check(kernel, self.results)
@@ -219,6 +225,11 @@ def inputs(kernel, tools):
         for woven in mails.woven(queue, kernel):
             digest.update(woven.name.encode() + b"\0" + woven.data)
     return digest.hexdigest()
+
+
+def wanted(state, suite):
+    """What has to be the same for a part of a kernel, whose inputs() are @state: of docs the queue's own pages, too."""
+    return f"{state} {files_hash(docs.texts())}" if suite == "docs" else state
 
 
 def check_alone(kernel, suites, control, results, save):

@@ -15,10 +15,12 @@ from base import steps
 from lab import build, debian, guest
 from suites.results import FAIL, PASS, SKIP
 
-SAMPLES = ("samples/dma-buf",)      # programs of one file, which exit with status 0 if they find no fault
+# Programs of one file each, which exit with status 0 if they find no fault.
+SAMPLES = ("samples/dma-buf/sync_file_bridge.c", "samples/dma-buf-release/release_watch.c", "samples/vfio-mdev/gfx_plane_dump.c")
 DIRECTORIES = ("tools/testing/selftests/drivers/dma-buf", "tools/testing/selftests/drivers/vfio-mdev", *SAMPLES)
-XEN = ("tools/testing/selftests/drivers/xen",)      # for the first domain of Xen
+XEN = ("tools/testing/selftests/drivers/xen", "samples/xen/gntdev_map_refs.c")      # for the first domain of Xen
 MODULES = ("mbochs.ko", "drm_kms_helper.ko", "vkms.ko")     # modules that programs load from their own directory
+LOADED = {"release_watch": "release_notifier", "gfx_plane_dump": "mbochs"}      # modules that have to be loaded for a program
 DEMO = "dmabuf_demo"            # a demonstration, not a test: for `make run`
 ABSENT = "dmabuf_absent"        # for kernels with the toggles off
 STRESS = "_stress"              # suffix of the programs of the suite `stress`
@@ -41,7 +43,7 @@ class Program:
 
 
 def programs(image, log, directories=DIRECTORIES, widths=None):
-    """Build all programs in @directories of @image's tree against its own headers; returns Programs.
+    """Build all programs in @directories of @image's tree, or samples there, against its own headers; returns Programs.
 
     @widths: of the form of WIDTHS, which is the default for a guest on x86-64.
     """
@@ -56,14 +58,14 @@ def programs(image, log, directories=DIRECTORIES, widths=None):
     kbuild.make("headers_install", f"INSTALL_HDR_PATH={headers}", what="installing the kernel's headers")
     found = []
     # A directory is missing if its patch was left out.
-    for directory in [directory for directory in directories if (image.tree / directory / "Makefile").exists()]:
+    for directory in [directory for directory in directories if (image.tree / directory).exists()]:
         for prefix, width in widths.items():
-            out = image.obj / f"kselftest{width}" / Path(directory).name
+            out = image.obj / f"kselftest{width}" / Path(directory).stem
             out.mkdir(parents=True, exist_ok=True)
             env = {**compiler, "CFLAGS": f"-O2 -g -Wall -static {width} -isystem {headers / 'include'}",
                    "LDFLAGS": f"-static {width}", "LC_ALL": "C"}
-            if directory in SAMPLES:
-                found += [sample(prefix, path, out / path.stem, env, log) for path in sorted((image.tree / directory).glob("*.c"))]
+            if directory.endswith(".c"):
+                found.append(sample(prefix, image.tree, directory, out, env, log))
                 continue
             # make has a default for CC, which only its command line overrides.
             make = ["make", "-C", image.tree / directory, f"OUTPUT={out}", *([f"CC={env.pop('CC')}"] if compiler else [])]
@@ -75,10 +77,12 @@ def programs(image, log, directories=DIRECTORIES, widths=None):
     return found
 
 
-def sample(prefix, path, out, env, log):
-    """Build the sample at @path, whose own Makefile is for a kernel with its option; returns a Program."""
-    steps.run([*env.get("CC", "gcc").split(), *env["CFLAGS"].split(), "-Werror", "-o", out, path], env=env, log=log, what=f"building {path}")
-    return Program(prefix + path.stem, out, f"{path.parent.parent.name}/{path.parent.name}/{path.name}")
+def sample(prefix, tree, source, out, env, log):
+    """Build the sample @source of @tree in @out: its own Makefile is for a kernel with its option; returns a Program."""
+    program = out / Path(source).stem
+    steps.run([*env.get("CC", "gcc").split(), *env["CFLAGS"].split(), "-Werror", "-o", program, tree / source], env=env, log=log,
+              what=f"building {source}")
+    return Program(prefix + program.name, program, source)
 
 
 def examples(image, own):
@@ -109,7 +113,7 @@ def listed(make, env, variables):
 
 
 def files(chosen, image):
-    modules = [path for path in image.modules if path.name in MODULES] if chosen else []
+    modules = [path for path in image.modules if path.name in MODULES or path.stem in LOADED.values()] if chosen else []
     return {**{f"test/kselftest/{program.name}": program.path for program in chosen},
             **{f"test/kselftest/{path.name}": path for path in modules}}
 
@@ -118,7 +122,12 @@ def item(program, seconds=None):
     seconds = seconds or (STRESS_SECONDS if program.stress else SECONDS)
     # The kernel does the same for both widths: the second one only tests the calls.
     env = "DMABUF_STRESS_SECONDS=8 " if program.stress and program.name.startswith("compat.") else ""
-    return guest.Item(f"kselftest.{program.name}", seconds, f"cd /tmp && {env}/test/kselftest/{program.name}")
+    command = f"{env}/test/kselftest/{program.name}"
+    if module := LOADED.get(program.name.rpartition(".")[2]):
+        # It may be loaded already, or built in; otherwise it has to be possible to unload it.
+        command = (f"{{ [ -d /sys/module/{module} ] || insmod /test/kselftest/{module}.ko; }} && {command} && "
+                   f"{{ ! grep -q '^{module} ' /proc/modules || rmmod {module}; }}")
+    return guest.Item(f"kselftest.{program.name}", seconds, f"cd /tmp && {command}")
 
 
 @dataclass

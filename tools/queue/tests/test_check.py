@@ -147,6 +147,7 @@ def parts(log, monkeypatch, tmp_path):
     monkeypatch.setattr(full.promises, "check", lambda kernel, left, results: suite("queue", kernel.name, results))
     monkeypatch.setattr(full.lint, "Lint", lambda kernel, results: type("Lint", (), {"run": lambda self: suite("lint", kernel.name, results)})())
     monkeypatch.setattr(full.readme, "check", lambda results, slow: None)
+    monkeypatch.setattr(full.docs, "check", lambda kernel, results: suite("docs", kernel.name, results))
     monkeypatch.setattr(full.alone, "check", lambda kernel, results: suite("topics", kernel.name, results))
     monkeypatch.setattr(full.commits, "check", lambda kernel, results: suite("build", kernel.name, results))
     monkeypatch.setattr(full.xensuite, "check", lambda kernel, results: suite("xen", kernel.name, results))
@@ -231,3 +232,10 @@ def test_what_a_part_depends_on(toy, monkeypatch):
     now = full.inputs(toy.old, "tools")
     toy.old.pristine.rename(toy.root / "gone too")
     assert now != full.inputs(toy.old, "tools")
+
+
+def test_only_the_docs_depend_on_the_queues_own_pages(monkeypatch):
+    before = full.wanted("state", "docs")
+    assert full.wanted("state", "lint") == "state" and before == full.wanted("state", "docs") != "state"
+    monkeypatch.setattr(full.docs, "texts", lambda: [config.ROOT / "README.md"])
+    assert full.wanted("state", "docs") != before

@@ -134,11 +134,19 @@ def test_a_sample_is_a_program(tmp_path):
     good.write_text("int main(void) { return 0; }\n")
     bad.write_text("int main(void) { int unused; return 0; }\n")
     env, log = {"CFLAGS": "-Wall -static"}, tmp_path / "log"
-    program = kselftest.sample("compat.", good, tmp_path / "good", env, log)
+    program = kselftest.sample("compat.", tmp_path, "samples/dma-buf/good.c", tmp_path, env, log)
     assert (program.name, program.source, program.tests) == ("compat.good", "samples/dma-buf/good.c", True)
     assert steps.attempt([program.path])[0] == 0
     with pytest.raises(steps.Failure, match="unused"):
-        kselftest.sample("", bad, tmp_path / "bad", env, log)
+        kselftest.sample("", tmp_path, "samples/dma-buf/bad.c", tmp_path, env, log)
+
+
+def test_a_sample_that_needs_a_module():
+    program = kselftest.Program("compat.release_watch", None, "")
+    assert kselftest.item(program).command == (
+        "cd /tmp && { [ -d /sys/module/release_notifier ] || insmod /test/kselftest/release_notifier.ko; } && "
+        "/test/kselftest/compat.release_watch && { ! grep -q '^release_notifier ' /proc/modules || rmmod release_notifier; }")
+    assert "insmod" not in kselftest.item(kselftest.Program("sync_file_bridge", None, "")).command
 
 
 @pytest.mark.parametrize("code, verdict", [("int zero;", PASS), ("unknown_t zero;", FAIL)])
