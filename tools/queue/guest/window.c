@@ -30,7 +30,7 @@
 static struct wl_compositor *compositor;
 static struct xdg_wm_base *shell;
 static struct zwp_linux_dmabuf_v1 *dmabuf;
-static bool configured, shown;
+static bool configured, created, shown;
 
 static void fail(const char *what)
 {
@@ -92,6 +92,7 @@ static void on_created(void *data, struct zwp_linux_buffer_params_v1 *params,
 		       struct wl_buffer *buffer)
 {
 	*(struct wl_buffer **)data = buffer;
+	created = true;
 }
 
 static void on_failed(void *data, struct zwp_linux_buffer_params_v1 *params)
@@ -137,9 +138,7 @@ static struct wl_buffer *buffer_new(struct wl_display *display, int width, int h
 	zwp_linux_buffer_params_v1_add(params, BUFFER_FD, 0, 0, width * 4, 0, 0);
 	zwp_linux_buffer_params_v1_add_listener(params, &params_listener, &buffer);
 	zwp_linux_buffer_params_v1_create(params, width, height, DRM_FORMAT_XRGB8888, 0);
-	while (!buffer)
-		if (wl_display_dispatch(display) < 0)
-			fail("the compositor is gone");
+	wait_for(display, &created);
 	zwp_linux_buffer_params_v1_destroy(params);
 	return buffer;
 }
